@@ -1,0 +1,135 @@
+"""`Node`: everything a strategy can ask of the machine it runs on. Strategies and collectives know the world by nothing else.
+
+The simulated world is one implementation (`world/node.py`); real processes can be another, whose operations simply
+block. So there is no clock here: a strategy that branched on the time could not run for real. What is not here: how
+messages travel (`world/network.py`), or what a strategy does with them (`strategies/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
+
+# What a strategy yields is the world's business; what it gets back from `yield from` is T.
+Operation = Generator[Any, Any, T]
+
+
+class Member(NamedTuple):
+    """One rank of a group: a node, and which life of it (0 until it first restarts)."""
+
+    name: str
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Who takes part, in rank order. A re-formed group has a higher `generation`; nothing of an older one reaches it.
+
+    >>> Group(0, (Member("node0", 0), Member("node1", 0))).names
+    ('node0', 'node1')
+    """
+
+    generation: int
+    members: tuple[Member, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.members)
+
+
+@dataclass(frozen=True)
+class Message:
+    """What `receive` returns. `size_bytes` is what was charged to the network, whatever `payload` is."""
+
+    source: str
+    incarnation: int
+    tag: Any
+    payload: Any
+    size_bytes: int
+
+
+class Sent(Protocol):
+    """The handle of a message under way."""
+
+    def sent(self, timeout_ns: int | None = None) -> Operation[None]:
+        """Wait until the last byte has left. Raises PeerLost, or ReceiveTimeout after `timeout_ns`."""
+        ...
+
+
+class Plan(Protocol):
+    """A collective, such as ring all-reduce: one file under `collectives/`."""
+
+    name: str
+
+    def messages(self, node: Node, buffer: Any, from_step: int) -> Operation[Any]:
+        """Play the collective message by message for one member, from step `from_step` on; return its result."""
+        ...
+
+    def disagreement(self, results: list[Any]) -> str | None:
+        """Say in a sentence where the members' results (in rank order) differ though they must not, or None."""
+        ...
+
+
+class Node(Protocol):
+    """The machine under a strategy: one rank, which does one thing at a time."""
+
+    name: str
+    incarnation: int
+    group: Group
+
+    @property
+    def rank(self) -> int:
+        """This node's place in its group."""
+        ...
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the group, in rank order."""
+        ...
+
+    def join(self, group: Group) -> None:
+        """Take part in `group` from now on; messages of older generations are thrown away."""
+        ...
+
+    def leave(self) -> None:
+        """Close this group's connections; its other members see PeerLost one path latency later."""
+        ...
+
+    def compute(self, flop: int) -> Operation[None]:
+        """Work for as long as `flop` floating-point operations take here."""
+        ...
+
+    def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Sent:
+        """Queue a message on the connection to `to`. Does not wait; messages on one connection travel in order."""
+        ...
+
+    def receive(self, source: str | None = None, tag: Any = None, timeout_ns: int | None = None) -> Operation[Message]:
+        """Wait for a message from `source` (None: anybody) with `tag` (None: any).
+
+        Raises PeerLost when the connection to `source` (None: to anybody heard from) is broken and nothing that came
+        before is left to read; ReceiveTimeout after `timeout_ns`. A message beats a timeout at the same instant.
+        """
+        ...
+
+    def poll(self, source: str | None = None, tag: Any = None) -> Message | None:
+        """Return a message that has already come, or None. Never waits."""
+        ...
+
+    def collective(self, plan: Plan, buffer: Any) -> Operation[Any]:
+        """Play `plan` with the group and return its result. If it fails, this node has left the group."""
+        ...
+
+    def sleep(self, duration_ns: int) -> Operation[None]:
+        """Wait."""
+        ...
+
+    def random(self, *name: str | int) -> int:
+        """Return 64 random bits of this node's own stream called `name`."""
+        ...
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Write an event to the trace, at this instant, under this node's name."""
+        ...

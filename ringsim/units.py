@@ -1,0 +1,149 @@
+"""Quantities as people write them (`50 us`, `10 Gbit/s`, `64 MiB`, `2 GFLOP/s`, `5 %`) to exact integers, and back.
+
+Every quantity inside ringsim is an integer of one unit: nanoseconds, bytes, bit/s, FLOP, FLOP/s, parts per million.
+Decimal arithmetic throughout, so `0.1 s` is 100,000,000 ns and never 100,000,001. What is not here: bare numbers such
+as a learning rate, which have no unit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+_QUANTITY = re.compile(r"\s*([+-]?\d[\d_]*(?:\.\d+)?)\s*(\S*)\s*")
+_LARGEST = 10**18  # Beyond this no cluster makes sense, and 63-bit arithmetic ends.
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One kind of quantity: its name in sentences, an example, and how much each unit is of the base unit.
+
+    Units are listed from small to large; the first whose factor is 1 is the base unit.
+    """
+
+    name: str
+    example: str
+    factors: dict[str, int]
+    smallest: int = 0
+
+    def parse(self, text: object) -> int:
+        """Return `text` in base units, exactly.
+
+        Raises ValueError with a sentence that says what would be right.
+
+        >>> DURATION.parse("1.5 ms")
+        1500000
+        >>> RATE.parse("1.25 GB/s")
+        10000000000
+        >>> DURATION.parse("5")
+        Traceback (most recent call last):
+        ...
+        ValueError: has no unit; a duration is written like "50 us"; did you mean "5 s"?
+        """
+        if isinstance(text, (int, float)) and not isinstance(text, bool):
+            raise ValueError(self._without_unit(str(text)))
+        if not isinstance(text, str):
+            raise ValueError(f"is not a {self.name}; write it like {self._quoted(self.example)}")
+        match = _QUANTITY.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{self._quoted(text)} is not a {self.name}; write it like {self._quoted(self.example)}")
+        number, unit = match.groups()
+        if not unit:
+            raise ValueError(self._without_unit(number))
+        if unit not in self.factors:
+            raise ValueError(self._unknown_unit(number, unit))
+        return self._whole(Decimal(number.replace("_", "")) * self.factors[unit], text)
+
+    def format(self, amount: int) -> str:
+        """Return `amount` exactly, in the largest unit that needs no more than three decimals.
+
+        >>> DURATION.format(1_500_000), DURATION.format(1_234_567), SIZE.format(65536)
+        ('1.5 ms', '1234.567 us', '64 KiB')
+        """
+        for unit, factor in sorted(self.factors.items(), key=lambda item: -item[1]):
+            scaled = Decimal(amount) / factor
+            if abs(scaled) >= 1 and scaled == scaled.quantize(Decimal("0.001")):
+                return f"{scaled.normalize():f} {unit}"
+        base = next(unit for unit, factor in self.factors.items() if factor == 1)
+        return f"{amount} {base}"
+
+    def _whole(self, amount: Decimal, text: str) -> int:
+        base = next(unit for unit, factor in self.factors.items() if factor == 1)
+        if amount != int(amount):
+            raise ValueError(f"{self._quoted(text)} is not a whole number of {base}, which is the finest step there is")
+        if amount < self.smallest:
+            raise ValueError(f"{self._quoted(text)} is too small; the least is {self.smallest} {base}")
+        if amount > _LARGEST:
+            raise ValueError(f"{self._quoted(text)} is too large; the most is {self.format(_LARGEST)}")
+        return int(amount)
+
+    def _without_unit(self, number: str) -> str:
+        unit = self.example.split()[-1]
+        if self.name == "duration":
+            unit = "s"
+        return (
+            f"has no unit; a {self.name} is written like {self._quoted(self.example)}; "
+            f"did you mean {self._quoted(f'{number} {unit}')}?"
+        )
+
+    def _unknown_unit(self, number: str, unit: str) -> str:
+        known = ", ".join(self.factors)
+        folded = {name.lower(): name for name in reversed(self.factors)}
+        guess = difflib.get_close_matches(unit.lower().replace("µ", "u").replace("μ", "u"), folded, n=1, cutoff=0.4)
+        hint = f"; did you mean {self._quoted(f'{number} {folded[guess[0]]}')}?" if guess else ""
+        return f"{self._quoted(unit)} is not a unit of {self.name} (they are {known}){hint}"
+
+    @staticmethod
+    def _quoted(text: str) -> str:
+        return f'"{text}"'
+
+
+DURATION = Dimension(
+    "duration",
+    "50 us",
+    {"ns": 1, "us": 1_000, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3_600 * 10**9},
+)
+SIZE = Dimension(
+    "size",
+    "64 KiB",
+    {"B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30},
+)
+RATE = Dimension(
+    "rate",
+    "10 Gbit/s",
+    {
+        "bit/s": 1,
+        "B/s": 8,
+        "kbit/s": 10**3,
+        "KB/s": 8 * 10**3,
+        "Mbit/s": 10**6,
+        "MB/s": 8 * 10**6,
+        "Gbit/s": 10**9,
+        "GB/s": 8 * 10**9,
+        "Tbit/s": 10**12,
+    },
+    smallest=1,
+)
+SPEED = Dimension(
+    "speed",
+    "2 GFLOP/s",
+    {"FLOP/s": 1, "KFLOP/s": 10**3, "MFLOP/s": 10**6, "GFLOP/s": 10**9, "TFLOP/s": 10**12, "PFLOP/s": 10**15},
+    smallest=1,
+)
+WORK = Dimension(
+    "amount of work",
+    "2 MFLOP",
+    {"FLOP": 1, "KFLOP": 10**3, "MFLOP": 10**6, "GFLOP": 10**9, "TFLOP": 10**12},
+)
+SHARE = Dimension("share", "5 %", {"ppm": 1, "%": 10_000})
+
+
+def format_duration(amount_ns: int) -> str:
+    """Return a duration exactly, as it is written in a scenario.
+
+    >>> format_duration(2_000_000_000)
+    '2 s'
+    """
+    return DURATION.format(amount_ns)
