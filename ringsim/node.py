@@ -1,4 +1,4 @@
-"""`Node`: everything a strategy can ask of the machine it runs on. Strategies and collectives know the world by nothing else.
+"""`Node`: everything a strategy can ask of the machine it runs on; it knows the world by nothing else.
 
 The simulated world is one implementation (`world/node.py`); real processes can be another, whose operations simply
 block. So there is no clock here: a strategy that branched on the time could not run for real. What is not here: how
@@ -7,7 +7,7 @@ messages travel (`world/network.py`), or what a strategy does with them (`strate
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -62,7 +62,10 @@ class Sent(Protocol):
 class Plan(Protocol):
     """A collective, such as ring all-reduce: one file under `collectives/`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the trace calls it."""
+        ...
 
     def messages(self, node: Node, buffer: Any, from_step: int) -> Operation[Any]:
         """Play the collective message by message for one member, from step `from_step` on; return its result."""
@@ -78,7 +81,11 @@ class Node(Protocol):
 
     name: str
     incarnation: int
-    group: Group
+
+    @property
+    def group(self) -> Group:
+        """The group this node has joined."""
+        ...
 
     @property
     def rank(self) -> int:
@@ -94,10 +101,6 @@ class Node(Protocol):
         """Take part in `group` from now on; messages of older generations are thrown away."""
         ...
 
-    def leave(self) -> None:
-        """Close this group's connections; its other members see PeerLost one path latency later."""
-        ...
-
     def compute(self, flop: int) -> Operation[None]:
         """Work for as long as `flop` floating-point operations take here."""
         ...
@@ -106,11 +109,20 @@ class Node(Protocol):
         """Queue a message on the connection to `to`. Does not wait; messages on one connection travel in order."""
         ...
 
-    def receive(self, source: str | None = None, tag: Any = None, timeout_ns: int | None = None) -> Operation[Message]:
+    def receive(
+        self,
+        source: str | None = None,
+        tag: Any = None,
+        timeout_ns: int | None = None,
+        expecting: Sequence[str] = (),
+    ) -> Operation[Message]:
         """Wait for a message from `source` (None: anybody) with `tag` (None: any).
 
-        Raises PeerLost when the connection to `source` (None: to anybody heard from) is broken and nothing that came
-        before is left to read; ReceiveTimeout after `timeout_ns`. A message beats a timeout at the same instant.
+        `expecting` only names, for the sentence of a run that stalls, those without whom it cannot go on.
+
+        Raises PeerLost when the connection to `source` is broken and nothing that came before is left to read (with
+        None: once for each peer, between the messages that came before and those that came after); ReceiveTimeout
+        after `timeout_ns`. A message beats a timeout at the same instant.
         """
         ...
 
@@ -119,11 +131,19 @@ class Node(Protocol):
         ...
 
     def collective(self, plan: Plan, buffer: Any) -> Operation[Any]:
-        """Play `plan` with the group and return its result. If it fails, this node has left the group."""
+        """Play `plan` with the group and return its result.
+
+        If it raises, this node is out of the group and has closed the group's connections, so that the others learn of
+        it one path latency later, hop by hop.
+        """
         ...
 
     def sleep(self, duration_ns: int) -> Operation[None]:
         """Wait."""
+        ...
+
+    def begin_step(self, step: int, **fields: Any) -> None:
+        """Say that training step `step` (the one after update `step`) begins; `fields` go to the trace."""
         ...
 
     def random(self, *name: str | int) -> int:
@@ -133,3 +153,16 @@ class Node(Protocol):
     def record(self, kind: str, **fields: Any) -> None:
         """Write an event to the trace, at this instant, under this node's name."""
         ...
+
+
+@dataclass(frozen=True)
+class Program:
+    """What one node runs: `run(node)` is started once, and anew after a restart of its machine if `restarts`.
+
+    The run is over when no worker's program runs any more; helpers (a server, a rendezvous) do not keep it going.
+    """
+
+    node: str
+    run: Callable[[Node], Operation[Any]]
+    worker: bool = True
+    restarts: bool = False

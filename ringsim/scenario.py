@@ -12,6 +12,7 @@ What is not here: reading YAML and saying where a mistake is (`scenario_file.py`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -47,7 +48,7 @@ def _quantity(dimension: Dimension) -> Any:
         WithJsonSchema(
             {
                 "type": "string",
-                "description": f"a {dimension.name}, such as {dimension.example}",
+                "description": f"{dimension.a_name}, such as {dimension.example}",
                 "pattern": rf"^\s*\d[\d_]*(\.\d+)?\s*({'|'.join(dimension.factors)})\s*$",
                 "examples": [dimension.example],
             }
@@ -60,6 +61,8 @@ Size: Any = _quantity(SIZE)
 Rate: Any = _quantity(RATE)
 Speed: Any = _quantity(SPEED)
 Work: Any = _quantity(WORK)
+PositiveDuration: Any = _quantity(replace(DURATION, smallest=1))
+PositiveSize: Any = _quantity(replace(SIZE, smallest=1))
 Share: Any = _quantity(SHARE)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
@@ -74,7 +77,7 @@ class Settings(BaseModel):
 
 
 class Digits(Settings):
-    """Handwritten digits: 1,797 real images of 8x8 (UCI), 1,437 to train on and 360 to test on. Shipped with ringsim."""
+    """Handwritten digits: 1,797 real images of 8x8 (UCI), 1,437 to train on and 360 to test on. Shipped."""
 
     kind: Literal["digits"]
 
@@ -100,7 +103,7 @@ class Mlp(Settings):
 
     kind: Literal["mlp"]
     hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
-        (128,), strict=False, description="widths of the hidden layers"
+        default=(128,), strict=False, description="widths of the hidden layers"
     )
 
 
@@ -111,17 +114,23 @@ class Cnn(Settings):
 
 
 class Sgd(Settings):
+    """Plain stochastic gradient descent."""
+
     kind: Literal["sgd"]
-    learning_rate: float = Field(0.1, gt=0, le=1_000)
+    learning_rate: float = Field(default=0.1, gt=0, le=1_000)
 
 
 class Momentum(Settings):
+    """Gradient descent with a velocity: v = momentum * v + gradient."""
+
     kind: Literal["momentum"]
     learning_rate: float = Field(0.1, gt=0, le=1_000)
     momentum: float = Field(0.9, ge=0, lt=1)
 
 
 class Adam(Settings):
+    """Adam (Kingma and Ba 2015): a step size of its own for each parameter."""
+
     kind: Literal["adam"]
     learning_rate: float = Field(0.001, gt=0, le=1_000)
     b1: float = Field(0.9, ge=0, lt=1)
@@ -157,14 +166,21 @@ class Task(Settings):
 class Straggle(Settings):
     """Now and then a computation takes several times as long."""
 
-    probability: Share
-    factor: float = Field(gt=1, le=1_000_000)
+    probability: Share = Field(examples=["5 %"])
+    factor: float = Field(gt=1, le=1_000_000, examples=[4])
+
+
+def _name_is_optional(schema: dict[str, Any]) -> None:
+    # In a file a machine without a name gets one by its place in the list.
+    schema.pop("required", None)
 
 
 class Host(Settings):
     """One machine. What it does not say, `cluster` and `cluster.network` say for it."""
 
-    name: Name
+    model_config = ConfigDict(json_schema_extra=_name_is_optional)
+
+    name: Name = Field(examples=["node0"])
     speed: Speed | None = None
     jitter: Share | None = None
     straggle: Straggle | None = None
@@ -184,7 +200,7 @@ class Framed(Settings):
     """Every `payload` bytes of a message travel with `header` bytes more (TCP on Ethernet: 1,448 B and 66 B)."""
 
     kind: Literal["framed"]
-    payload: Annotated[Size, Field(ge=1)] = 1_448
+    payload: PositiveSize = 1_448
     header: Size = 66
 
 
@@ -198,10 +214,12 @@ class Loopback(Settings):
 class Network(Settings):
     """The graph between the machines. Rates are per direction (full duplex); `latency` is one link's."""
 
-    topology: Literal["star"] = Field("star", description="star: every machine has one link to one switch")
+    topology: Literal["star"] = Field(default="star", description="star: every machine has one link to one switch")
     bandwidth: Rate = 10**9
     latency: Duration = 50_000
-    message_overhead: Duration = Field(0, description="time a connection is busy before each message's first byte")
+    message_overhead: Duration = Field(
+        default=0, description="time a connection is busy before each message's first byte"
+    )
     transport: Annotated[Ideal | Framed, Field(discriminator="kind")] = Ideal(kind="ideal")
     loopback: Loopback = Loopback()
 
@@ -219,20 +237,23 @@ def _count_to_hosts(nodes: Any) -> Any:
     ]
 
 
+def _or_count(schema: dict[str, Any]) -> None:
+    as_list = {key: schema.pop(key) for key in ("type", "items")}
+    schema["oneOf"] = [{"type": "integer", "minimum": 1, "maximum": 100_000}, as_list]
+
+
 class Cluster(Settings):
     """The machines, by number or by name, and the network between them."""
 
     nodes: Annotated[
         tuple[Host, ...],
         BeforeValidator(_count_to_hosts),
-        Field(strict=False, min_length=1),
-        WithJsonSchema(
-            {
-                "oneOf": [
-                    {"type": "integer", "minimum": 1},
-                    {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Host"}},
-                ]
-            }
+        Field(
+            strict=False,
+            min_length=1,
+            examples=[4],
+            json_schema_extra=_or_count,
+            description="how many machines (node0, node1, ...), or a list of them",
         ),
     ]
     speed: Speed = 10 * 10**9
@@ -261,7 +282,7 @@ class RingAbort(Settings):
 class SetAside(Settings):
     """What becomes of a machine that failed and comes back."""
 
-    cooldown: Duration = Field(description="how long it waits before it may join again")
+    cooldown: Duration = Field(examples=["10 s"], description="how long it waits before it may join again")
 
 
 class RingElastic(Settings):
@@ -330,7 +351,7 @@ def _strategy_tag(value: Any) -> str | None:
     default = (policies(name) or (None,))[0]
     policy = fields.get("on_failure", default)
     if default is None:
-        return name
+        return str(name)
     return f"{name}/{policy}" if policy in policies(name) else None
 
 
@@ -347,12 +368,19 @@ Strategy = Annotated[
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
+def _or_time(schema: dict[str, Any]) -> None:
+    as_mapping = {key: schema.pop(key) for key in ("type", "properties", "additionalProperties")}
+    schema["oneOf"] = [as_mapping["properties"]["time"]["anyOf"][0], as_mapping]
+
+
 class At(Settings):
     """When: a virtual time (`at: 3 s`), or a node's own progress (`at: {step: 12, segment: 3}`).
 
     `step: 12` is the moment the node begins the step after update 12; with `segment: 3`, the moment it has received
     its third message of that step's collective.
     """
+
+    model_config = ConfigDict(json_schema_extra=_or_time)
 
     time: Duration | None = None
     step: int | None = Field(None, ge=0)
@@ -373,9 +401,9 @@ class Crash(Settings):
     """A machine dies with all it held; after `restart_after` it is back, empty."""
 
     kind: Literal["crash"]
-    node: str
-    at: At
-    restart_after: Duration | None = Field(None, description="default: it stays dead")
+    node: str = Field(examples=["node0"])
+    at: At = Field(examples=["3 s"])
+    restart_after: PositiveDuration | None = Field(None, description="default: it stays dead")
     notice: Literal["reset", "silence"] = Field(
         "reset", description="reset: its connections break (a process died); silence: nothing comes any more (a cable)"
     )
@@ -390,11 +418,11 @@ Fault = Annotated[Crash, Field(discriminator="kind")]
 class Scenario(Settings):
     """One experiment. The same scenario and the same ringsim give the same events and numbers, every time."""
 
-    name: Name
+    name: Name = Field(examples=["my_scenario"])
     seed: int = Field(0, ge=0, lt=2**63)
-    task: Task
-    cluster: Cluster
-    strategy: Strategy
+    task: Task = Field(examples=[{"steps": 20}])
+    cluster: Cluster = Field(examples=[{"nodes": 4}])
+    strategy: Strategy = Field(examples=[{"name": "ring"}])
     faults: tuple[Crash, ...] = Field((), strict=False)
     max_virtual_time: Duration = Field(1_000 * 3_600 * 10**9, description="a run that lasts longer has stalled")
 
@@ -419,6 +447,11 @@ def rank_names(host: Host) -> tuple[str, ...]:
 def share(scenario: Scenario, host: Host) -> int:
     """Return how many samples each rank of `host` takes a step: `batch_size` times its weight, at least one."""
     return max(1, int(scenario.task.batch_size * host.shard_weight))
+
+
+def worker_shares(scenario: Scenario) -> dict[str, int]:
+    """Return how many samples a step each worker takes, by name."""
+    return {name: share(scenario, host) for host in scenario.cluster.nodes for name in rank_names(host)}
 
 
 def global_batch_size(scenario: Scenario) -> int:

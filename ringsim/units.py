@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 _QUANTITY = re.compile(r"\s*([+-]?\d[\d_]*(?:\.\d+)?)\s*(\S*)\s*")
+_SPELLED_OUT = {"sec": "s", "second": "s", "minute": "min", "hour": "h", "percent": "%", "byte": "b"}
 _LARGEST = 10**18  # Beyond this no cluster makes sense, and 63-bit arithmetic ends.
 
 
@@ -27,6 +28,15 @@ class Dimension:
     example: str
     factors: dict[str, int]
     smallest: int = 0
+
+    @property
+    def a_name(self) -> str:
+        """The name with its article.
+
+        >>> SIZE.a_name, WORK.a_name
+        ('a size', 'an amount of work')
+        """
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
     def parse(self, text: object) -> int:
         """Return `text` in base units, exactly.
@@ -45,10 +55,10 @@ class Dimension:
         if isinstance(text, (int, float)) and not isinstance(text, bool):
             raise ValueError(self._without_unit(str(text)))
         if not isinstance(text, str):
-            raise ValueError(f"is not a {self.name}; write it like {self._quoted(self.example)}")
+            raise ValueError(f"is not {self.a_name}; write it like {self._quoted(self.example)}")
         match = _QUANTITY.fullmatch(text)
         if match is None:
-            raise ValueError(f"{self._quoted(text)} is not a {self.name}; write it like {self._quoted(self.example)}")
+            raise ValueError(f"{self._quoted(text)} is not {self.a_name}; write it like {self._quoted(self.example)}")
         number, unit = match.groups()
         if not unit:
             raise ValueError(self._without_unit(number))
@@ -84,14 +94,15 @@ class Dimension:
         if self.name == "duration":
             unit = "s"
         return (
-            f"has no unit; a {self.name} is written like {self._quoted(self.example)}; "
+            f"has no unit; {self.a_name} is written like {self._quoted(self.example)}; "
             f"did you mean {self._quoted(f'{number} {unit}')}?"
         )
 
     def _unknown_unit(self, number: str, unit: str) -> str:
         known = ", ".join(self.factors)
         folded = {name.lower(): name for name in reversed(self.factors)}
-        guess = difflib.get_close_matches(unit.lower().replace("µ", "u").replace("μ", "u"), folded, n=1, cutoff=0.4)
+        plain = re.sub("b(ps|/s)$", "bit/s", unit.replace("µ", "u").replace("μ", "u")).lower()
+        guess = difflib.get_close_matches(_SPELLED_OUT.get(plain.rstrip("s"), plain), folded, n=1, cutoff=0.4)
         hint = f"; did you mean {self._quoted(f'{number} {folded[guess[0]]}')}?" if guess else ""
         return f"{self._quoted(unit)} is not a unit of {self.name} (they are {known}){hint}"
 
@@ -147,3 +158,19 @@ def format_duration(amount_ns: int) -> str:
     '2 s'
     """
     return DURATION.format(amount_ns)
+
+
+def about_duration(amount_ns: int) -> str:
+    """Return a duration for people: four significant digits, in the unit that leaves the fewest zeros.
+
+    >>> about_duration(454_341_120), about_duration(50_000), about_duration(0)
+    ('454.3 ms', '50 us', '0 s')
+    """
+    for unit, factor in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if amount_ns >= factor:
+            return (
+                f"{amount_ns / factor:.4g} {unit}"
+                if amount_ns < 10_000 * factor
+                else f"{amount_ns / factor:,.0f} {unit}"
+            )
+    return f"{amount_ns} ns" if amount_ns else "0 s"

@@ -1,0 +1,173 @@
+"""From the events of a trace to what people ask: which updates count, what became of the samples, what a failure cost.
+
+Everything here is a pure function of the events, so that anybody can recount it from trace.jsonl. A step is told apart
+by (generation, step): after a rollback the same step is executed again, in a later generation of the ring. What is not
+here: bytes and node times, which the world counts itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ringsim.result import EpochSamples, Failure, Samples, StepRow
+from ringsim.trace import Event
+
+# A training step as (generation, number of updates before it).
+Step = tuple[int, int]
+# One sample of one epoch.
+Sample = tuple[int, int]
+
+
+def history(events: Iterable[Event]) -> dict[int, int]:
+    """Return the updates that the final parameters went through: update number -> generation that made it.
+
+    A `restore` to update k takes back all updates after k; what an older generation still reports later is void.
+
+    >>> update = lambda step, generation: Event(0, "n", "update", {"step": step, "generation": generation})
+    >>> restore = Event(0, "n", "restore", {"step": 1, "from_step": 2, "generation": 1})
+    >>> history([update(1, 0), update(2, 0), restore, update(2, 1)])
+    {1: 0, 2: 1}
+    """
+    made: dict[int, int] = {}
+    latest = 0
+    for event in events:
+        if event.kind not in ("restore", "update"):
+            continue
+        step, generation = int(event.fields["step"]), int(event.fields["generation"])
+        if event.kind == "restore" and generation > latest:
+            latest = generation
+            made = {update: maker for update, maker in made.items() if update <= step}
+        elif event.kind == "update" and generation >= latest:
+            made.setdefault(step, generation)
+    return made
+
+
+def count_samples(events: Sequence[Event]) -> tuple[EpochSamples, ...]:
+    """Return, for each epoch that was begun, how many samples were counted, repeated and lost."""
+    made = history(events)
+    counted: Counter[Sample] = Counter()
+    handed_out: set[Sample] = set()
+    computed: Counter[Sample] = Counter()
+    for batch in _batches(events):
+        samples = [(batch.epoch, sample) for sample in batch.samples]
+        handed_out.update(samples)
+        computed.update(samples * batch.times_computed)
+        generation, step = batch.step
+        if made.get(step + 1) == generation and not batch.dropped:
+            counted.update(samples)
+    return tuple(
+        EpochSamples(
+            epoch=epoch,
+            counted=sum(times for (of, _), times in counted.items() if of == epoch),
+            repeated=sum(times - 1 for (of, _), times in computed.items() if of == epoch),
+            lost=sum(of == epoch and (of, sample) not in counted for of, sample in handed_out),
+        )
+        for epoch in sorted({epoch for epoch, _ in handed_out})
+    )
+
+
+def total_samples(epochs: Iterable[EpochSamples]) -> Samples:
+    """Return the sums over epochs."""
+    rows = list(epochs)
+    return Samples(sum(row.counted for row in rows), sum(row.repeated for row in rows), sum(row.lost for row in rows))
+
+
+@dataclass
+class _Batch:
+    """What one worker was given in one step, and how often it computed a gradient of it."""
+
+    step: Step
+    epoch: int
+    samples: tuple[int, ...]
+    times_computed: int = 0
+    dropped: bool = False
+
+
+def _batches(events: Sequence[Event]) -> Iterator[_Batch]:
+    batches: dict[tuple[str, Step], _Batch] = {}
+    for event in events:
+        fields = event.fields
+        if event.kind not in ("step_begin", "dropped", "loss"):
+            continue
+        step = (fields["generation"], fields["step"])
+        worker = fields["worker"] if event.kind == "dropped" else event.node
+        if event.kind == "loss":
+            batches[worker, step].times_computed += 1
+            continue
+        # A worker that restarts within a step is given the same samples again.
+        batch = batches.setdefault((worker, step), _Batch(step, fields["epoch"], tuple(fields["samples"])))
+        batch.dropped = batch.dropped or event.kind == "dropped"
+    return iter(batches.values())
+
+
+def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
+    """Return one row for each executed update, in order of virtual time."""
+    made = history(events)
+    losses: dict[Step, list[Event]] = defaultdict(list)
+    evaluations: dict[Step, Event] = {}
+    updates: dict[Step, list[Event]] = defaultdict(list)
+    begun: dict[Step, int] = {}
+    for event in events:
+        if event.kind in ("loss", "evaluation", "update", "step_begin"):
+            step = (event.fields["generation"], event.fields["step"])
+            if event.kind == "loss":
+                losses[step].append(event)
+            elif event.kind == "evaluation":
+                evaluations[step] = event
+            elif event.kind == "update":
+                updates[step].append(event)
+            else:
+                begun[step] = event.fields["epoch"]
+    rows = []
+    for (generation, number), reports in updates.items():
+        before = (generation, number - 1)
+        evaluation = evaluations.get((generation, number))
+        rows.append(
+            StepRow(
+                step=number,
+                generation=generation,
+                epoch=begun[before],
+                virtual_time_ns=max(event.time_ns for event in reports),
+                loss=_mean_loss(losses[before]),
+                learning_rate=losses[before][0].fields["learning_rate"],
+                world_size=reports[0].fields["world_size"],
+                test_loss=None if evaluation is None else evaluation.fields["loss"],
+                accuracy=None if evaluation is None else evaluation.fields["accuracy"],
+                committed=made.get(number) == generation,
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: (row.virtual_time_ns, row.generation, row.step)))
+
+
+def _mean_loss(events: Sequence[Event]) -> float:
+    """Return the mean over samples; the events come in the trace's canonical order, so the bits are the same."""
+    total = sum(event.fields["samples"] for event in events)
+    return float(sum(event.fields["loss"] * event.fields["samples"] for event in events) / total)
+
+
+def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str, at_ns: int, full_size: int) -> Failure:
+    """Return what a fault on `node` (which has `ranks`) at `at_ns` did, where `full_size` workers are all there are."""
+    later = [event for event in events if event.time_ns >= at_ns]
+    signs = ("peer_lost", "receive_timeout")
+    detected_at_ns = next((e.time_ns for e in later if e.kind in signs and e.node not in ranks), None)
+    after = [event for event in later if detected_at_ns is not None and event.time_ns >= detected_at_ns]
+    # Where the ring is re-formed, an update that the old ring still finishes is not yet a resumption.
+    worlds = [event.fields["generation"] for event in after if event.kind == "world"]
+    first = min(worlds, default=0)
+    updates = [event for event in after if event.kind == "update" and event.fields["generation"] >= first]
+    rollbacks = [
+        event.fields["from_step"] - event.fields["step"]
+        for event in after
+        if event.kind == "restore" and event.fields["generation"] == first and event.node not in ranks
+    ]
+    return Failure(
+        node=node,
+        kind=kind,
+        at_ns=at_ns,
+        detected_at_ns=detected_at_ns,
+        resumed_at_ns=next((event.time_ns for event in updates), None),
+        recovered_at_ns=next((e.time_ns for e in updates if e.fields["world_size"] == full_size), None),
+        rolled_back_steps=max(0, *rollbacks) if rollbacks else 0,
+    )

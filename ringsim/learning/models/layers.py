@@ -1,0 +1,86 @@
+"""The layers that the shipped models are made of: dense, convolution, max pooling.
+
+Weights start Glorot-uniform and biases at zero (Glorot & Bengio 2010; the defaults of Keras, whose example the cnn
+follows). FLOP are those of the products; biases, ReLU and maxima are not counted. What is not here: whole models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ringsim.learning.models.model import Layer, Parameters
+from ringsim.learning.pinned import jax, jnp
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def identity(outputs: jax.Array) -> jax.Array:
+    """Return the outputs as they are: the activation of a last layer, whose outputs are logits."""
+    return outputs
+
+
+def glorot_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return weights [..., inputs, outputs], even between -a and a with a = sqrt(6 / (fan in + fan out))."""
+    field = math.prod(shape[:-2])  # positions of a convolution's kernel; 1 for a dense layer
+    limit = math.sqrt(6 / (field * (shape[-2] + shape[-1])))
+    return jax.random.uniform(key, shape, jnp.float32, -limit, limit)
+
+
+def dense(name: str, inputs: int, outputs: int, activation: Activation = identity) -> Layer:
+    """Return activation(x @ kernel + bias), from [rows, ...] of `inputs` numbers a row to [rows, outputs]."""
+
+    def init(key: jax.Array) -> Parameters:
+        return {"kernel": glorot_uniform(key, (inputs, outputs)), "bias": jnp.zeros(outputs, jnp.float32)}
+
+    def apply(parameters: Parameters, x: jax.Array) -> jax.Array:
+        x = x.reshape(x.shape[0], inputs)
+        return activation(x @ parameters["kernel"] + parameters["bias"])
+
+    return Layer(name, init, apply, flop=2 * inputs * outputs, output_shape=(outputs,))
+
+
+def convolution(
+    name: str, image_shape: tuple[int, int, int], outputs: int, side: int, activation: Activation = identity
+) -> Layer:
+    """Return a convolution by a `side` x `side` kernel, without padding, from `image_shape` to `outputs` channels.
+
+    The input may be flat [rows, height * width * channels], as data sets are, or [rows, height, width, channels].
+    """
+    height, width, channels = image_shape
+    output_shape = (height - side + 1, width - side + 1, outputs)
+
+    def init(key: jax.Array) -> Parameters:
+        kernel = glorot_uniform(key, (side, side, channels, outputs))
+        return {"kernel": kernel, "bias": jnp.zeros(outputs, jnp.float32)}
+
+    def apply(parameters: Parameters, x: jax.Array) -> jax.Array:
+        x = x.reshape(x.shape[0], *image_shape)
+        x = jax.lax.conv_general_dilated(
+            x, parameters["kernel"], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return activation(x + parameters["bias"])
+
+    flop = 2 * side * side * channels * math.prod(output_shape)
+    return Layer(name, init, apply, flop, output_shape)
+
+
+def max_pool(name: str, image_shape: tuple[int, int, int], side: int) -> Layer:
+    """Return the maximum of each `side` x `side` square; rows and columns that fill no square are left out.
+
+    Where several pixels of a square are the maximum, they share its gradient evenly.
+    """
+    height, width, channels = image_shape
+    output_shape = (height // side, width // side, channels)
+
+    def init(key: jax.Array) -> Parameters:
+        del key  # Nothing to draw.
+        return {}
+
+    def apply(parameters: Parameters, x: jax.Array) -> jax.Array:
+        del parameters
+        x = x[:, : output_shape[0] * side, : output_shape[1] * side]
+        # A reshape and a maximum: its gradient compiles and runs faster on a CPU than that of a sliding window.
+        return x.reshape(x.shape[0], output_shape[0], side, output_shape[1], side, channels).max(axis=(2, 4))
+
+    return Layer(name, init, apply, flop=0, output_shape=output_shape)

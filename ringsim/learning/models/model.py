@@ -1,0 +1,83 @@
+"""What a model is: a list of layers, a loss and an accuracy. A user's own model is another `Model`.
+
+Data parallelism differentiates the whole; a pipeline stage takes some of the layers. What is not here: the layers
+themselves (`layers.py`), and flat vectors (`parameters.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringsim.learning.pinned import jax, jnp
+
+# The parameters of one layer: any nesting of dicts, lists and tuples with float32 arrays for leaves; {} for none.
+Parameters = Any
+
+# A backward pass computes two gradients for each product of the forward pass: of its input and of its weights.
+TRAINING_FLOP_PER_FORWARD_FLOP = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer.
+
+    init: key -> parameters. apply: (parameters, inputs [rows, ...]) -> outputs [rows, *output_shape]; a pure function.
+    flop: floating-point operations of the forward pass of one sample, a multiply-add counting as two.
+    """
+
+    name: str
+    init: Callable[[jax.Array], Parameters]
+    apply: Callable[[Parameters, jax.Array], jax.Array]
+    flop: int
+    output_shape: tuple[int, ...]
+
+
+def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return each sample's loss [rows] in nats, from logits [rows, classes] and labels [rows].
+
+    >>> print(softmax_cross_entropy(jnp.zeros((1, 4)), jnp.array([2])))
+    [1.3862944]
+    """
+    right = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=-1) - right
+
+
+def most_likely_is_right(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return for each sample [rows] whether the largest logit is the label's; the first of equal ones counts.
+
+    >>> print(most_likely_is_right(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1])))
+    [ True False]
+    """
+    return jnp.argmax(logits, axis=-1) == labels
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A list of layers, and a loss and an accuracy of each sample: (outputs [rows, ...], labels [rows]) -> [rows].
+
+    loss gives float32; accuracy gives bool, whether the answer is right. The engine takes the means, because only
+    it knows which rows of a padded batch are samples.
+    """
+
+    layers: tuple[Layer, ...]
+    loss: Callable[[jax.Array, jax.Array], jax.Array] = softmax_cross_entropy
+    accuracy: Callable[[jax.Array, jax.Array], jax.Array] = most_likely_is_right
+
+    @property
+    def flop_per_sample(self) -> int:
+        """Work of one sample forward and backward, counted from the layers' shapes: three times the forward pass."""
+        return TRAINING_FLOP_PER_FORWARD_FLOP * sum(layer.flop for layer in self.layers)
+
+    def init(self, key: jax.Array) -> list[Parameters]:
+        """Return fresh parameters, one entry a layer; a layer's draw depends on its index alone, not on its name."""
+        # The pinned (partitionable) Threefry gives key `index` whatever the number of keys, and compiles once for all.
+        keys = jax.random.split(key, len(self.layers))
+        return [layer.init(keys[index]) for index, layer in enumerate(self.layers)]
+
+    def apply(self, parameters: Sequence[Parameters], inputs: jax.Array) -> jax.Array:
+        """Return the outputs [rows, ...] of the whole model for `inputs` [rows, features]."""
+        for layer, layer_parameters in zip(self.layers, parameters, strict=True):
+            inputs = layer.apply(layer_parameters, inputs)
+        return inputs

@@ -1,0 +1,111 @@
+"""Who takes which samples at which step: one shuffle an epoch, cut among the members of each step.
+
+The position in the data is a plain `Cursor` that a commit can hold and a restore can go back to, so whatever the
+membership was at each step, an epoch takes each sample exactly once. Nothing is padded or repeated: the last step of an
+epoch is short, and its batches weigh less. What is not here: the samples themselves (`data.py`). No JAX.
+
+    epoch's shuffle   | 7 2 9 4 1 | 0 8 3 6 5 | ...
+    one step's block  | 7 2 9 4 1 |               as many as the members' shares together
+    its batches         7 2 | 9 4 1               cut in rank order, in proportion to the shares
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ringsim.seeds import permutation
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where training stands in its data: `position` samples of this epoch's shuffle are already taken."""
+
+    epoch: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one rank computes in one step: its samples' indices, and how many the whole step has over all ranks."""
+
+    samples: tuple[int, ...]
+    total: int
+
+    @property
+    def weight(self) -> np.float32:
+        """The factor of this rank's mean gradient in the step's weighted mean: float32(n_rank / n_total).
+
+        >>> print(Batch(samples=(3, 1, 4), total=12).weight)
+        0.25
+        """
+        return np.float32(len(self.samples) / self.total)
+
+
+class Sampler:
+    """Cuts the training samples into steps, and steps into one batch a member.
+
+    seed: of the scenario. train_size: samples in an epoch. shares: samples that each rank takes in a full step.
+
+    >>> sampler = Sampler(seed=7, train_size=10, shares={"node0": 2, "node1": 4})
+    >>> first, second = sampler.batches(Cursor(), ["node0", "node1"])
+    >>> len(first.samples), len(second.samples), first.total
+    (2, 4, 6)
+    >>> sampler.after(Cursor(), ["node0", "node1"])
+    Cursor(epoch=0, position=6)
+    >>> sampler.after(Cursor(epoch=0, position=6), ["node1"])
+    Cursor(epoch=1, position=0)
+    """
+
+    def __init__(self, seed: int, train_size: int, shares: Mapping[str, int]):
+        self.seed = seed
+        self.train_size = train_size
+        self.shares = dict(shares)
+        # Every rank of a step asks the same question; the answer for the last one is kept.
+        self._asked: tuple[Cursor, tuple[str, ...]] | None = None
+        self._answer: tuple[Batch, ...] = ()
+
+    def batches(self, cursor: Cursor, members: Sequence[str]) -> tuple[Batch, ...]:
+        """Return the batches of the step at `cursor`, one for each member, in the order given (the rank order).
+
+        A batch may be empty where few samples are left. Raises ValueError for no members, or a cursor past the end.
+        """
+        asked = (cursor, tuple(members))
+        if asked != self._asked:
+            self._answer = self._cut(*asked)
+            self._asked = asked
+        return self._answer
+
+    def after(self, cursor: Cursor, members: Sequence[str]) -> Cursor:
+        """Return where training stands once these members have taken the step at `cursor`."""
+        position = cursor.position + self._step_size(cursor, members)
+        return Cursor(cursor.epoch + 1, 0) if position == self.train_size else Cursor(cursor.epoch, position)
+
+    def _step_size(self, cursor: Cursor, members: Sequence[str]) -> int:
+        if not members:
+            raise ValueError("a step needs at least one member")
+        if not 0 <= cursor.position < self.train_size:
+            raise ValueError(f"{cursor} is outside an epoch of {self.train_size} samples")
+        return min(sum(self.shares[member] for member in members), self.train_size - cursor.position)
+
+    def _cut(self, cursor: Cursor, members: tuple[str, ...]) -> tuple[Batch, ...]:
+        size = self._step_size(cursor, members)
+        order = _shuffled(self.seed, cursor.epoch, self.train_size)
+        block = order[cursor.position : cursor.position + size].tolist()
+        total_share = sum(self.shares[member] for member in members)
+        batches, start, cumulative_share = [], 0, 0
+        for member in members:
+            cumulative_share += self.shares[member]
+            stop = size * cumulative_share // total_share
+            batches.append(Batch(tuple(block[start:stop]), size))
+            start = stop
+        return tuple(batches)
+
+
+@functools.lru_cache(maxsize=4)
+def _shuffled(seed: int, epoch: int, train_size: int) -> np.ndarray:
+    """Return one epoch's order. A few are kept: a rollback may cross back into the epoch before."""
+    return permutation(seed, "shuffle", epoch, count=train_size)

@@ -1,0 +1,168 @@
+"""`Result`: everything a run leaves behind, as plain data. What is not here: how it came about, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from ringsim.scenario import Scenario
+from ringsim.trace import Event
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Outcome(StrEnum):
+    """How a simulated training ended."""
+
+    FINISHED = "finished"
+    TARGET_REACHED = "target_reached"
+    STALLED = "stalled"
+    LOST = "lost"
+
+    @property
+    def is_success(self) -> bool:
+        """Say whether the training did what it was asked.
+
+        >>> Outcome.STALLED.is_success
+        False
+        """
+        return self in (Outcome.FINISHED, Outcome.TARGET_REACHED)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What became of the samples.
+
+    counted: part of an update in the history of the final parameters. repeated: gradients computed again after
+    they had been computed before. lost: handed out to a worker, but in no such update.
+    """
+
+    counted: int
+    repeated: int
+    lost: int
+
+
+@dataclass(frozen=True)
+class EpochSamples(Samples):
+    """The same for one epoch."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What one fault did. Times are None where it never came to that."""
+
+    node: str
+    kind: str
+    at_ns: int
+    detected_at_ns: int | None  # the first survivor that saw an error
+    resumed_at_ns: int | None  # the first update after that
+    recovered_at_ns: int | None  # the first update with all workers again
+    rolled_back_steps: int
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """Where one worker's virtual time went; the five add up to the run's."""
+
+    node: str
+    compute_ns: int
+    exposed_communication_ns: int
+    idle_ns: int
+    recovery_ns: int
+    down_ns: int
+    bytes_sent: int
+    payload_bytes_sent: int
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One executed update: a line of metrics.csv. `committed`: it is in the history of the final parameters."""
+
+    step: int
+    generation: int
+    epoch: int
+    virtual_time_ns: int
+    loss: float
+    learning_rate: float
+    world_size: int
+    test_loss: float | None
+    accuracy: float | None
+    committed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run leaves behind. Times in nanoseconds, sizes in bytes, accuracy from 0 to 1.
+
+    `bytes_sent` are on the wire, framing included, by workers and servers alike; the times are sums over workers.
+    """
+
+    scenario: Scenario
+    outcome: Outcome
+    outcome_sentence: str
+    workers: int
+    steps: int
+    steps_executed: int
+    virtual_time_ns: int
+    loss: float | None
+    accuracy: float | None
+    learning_rate: float | None
+    bytes_sent: int
+    payload_bytes_sent: int
+    nodes: tuple[NodeTime, ...]
+    failures: tuple[Failure, ...]
+    faults_not_reached: tuple[str, ...]
+    faults_not_applicable: tuple[str, ...]
+    samples: Samples
+    epochs: tuple[EpochSamples, ...]
+    schedule_digest: str
+    numbers_digest: str
+    environment: Mapping[str, Any]
+    metrics: tuple[StepRow, ...]
+    trace: tuple[Event, ...]
+    parameters: np.ndarray | None  # the final ones, float32 [size], where training could finish
+    command: str | None = None
+
+    def with_command(self, command: str) -> Result:
+        """Return the same result, with the command that repeats it."""
+        return replace(self, command=command)
+
+    def total_ns(self, field: str) -> int:
+        """Return a time of `NodeTime` summed over the workers."""
+        return sum(int(getattr(node, field)) for node in self.nodes)
+
+    def summary(self) -> dict[str, Any]:
+        """Return summary.json: everything but the metrics, the trace and the parameters."""
+        return {
+            "scenario": self.scenario.name,
+            "seed": self.scenario.seed,
+            "strategy": self.scenario.strategy.name,
+            "outcome": str(self.outcome),
+            "outcome_sentence": self.outcome_sentence,
+            "workers": self.workers,
+            "steps": self.steps,
+            "steps_executed": self.steps_executed,
+            "virtual_time_ns": self.virtual_time_ns,
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "learning_rate": {"scaling": self.scenario.task.learning_rate_scaling, "last": self.learning_rate},
+            "bytes_sent": self.bytes_sent,
+            "payload_bytes_sent": self.payload_bytes_sent,
+            **{field: self.total_ns(field) for field in TIMES},
+            "failures": [asdict(failure) for failure in self.failures],
+            "faults_not_reached": list(self.faults_not_reached),
+            "faults_not_applicable": list(self.faults_not_applicable),
+            "nodes": [asdict(node) for node in self.nodes],
+            "samples": {**asdict(self.samples), "epochs": [asdict(epoch) for epoch in self.epochs]},
+            "digest": {"schedule": self.schedule_digest, "numbers": self.numbers_digest},
+            "command": self.command,
+            "environment": dict(self.environment),
+        }
+
+
+TIMES = ("compute_ns", "exposed_communication_ns", "idle_ns", "recovery_ns", "down_ns")

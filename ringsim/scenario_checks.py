@@ -1,0 +1,166 @@
+"""Keys of a scenario that are each right alone and must agree with each other: a fault's node is one of the cluster's.
+
+What is not here: the shape of each key (`scenario.py`), and where a mistake stands in a file (`scenario_file.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ringsim.scenario import (
+    RENDEZVOUS,
+    SERVER,
+    SWITCH,
+    Cnn,
+    Crash,
+    RingAbort,
+    RingElastic,
+    Scenario,
+    Straggle,
+    Synthetic,
+    planned_steps,
+    worker_names,
+)
+from ringsim.strict_yaml import Path, dotted
+from ringsim.units import SHARE
+from ringsim.words import close, listed, shown
+
+_WHOLE = SHARE.parse("100 %")
+
+
+class Conflict(NamedTuple):
+    """What is wrong at `path`, in a sentence, and all the paths that it rests on if it is not this one alone."""
+
+    path: Path
+    sentence: str
+    rests_on: tuple[Path, ...] = ()
+
+
+def conflicts(scenario: Scenario) -> Iterator[Conflict]:
+    """Yield what is wrong between keys that are each right alone.
+
+    >>> scenario = Scenario.model_validate({"name": "a", "task": {"steps": 2}, "cluster": {"nodes": 2}, "strategy":
+    ...     {"name": "ring"}, "faults": [{"kind": "crash", "node": "node1", "at": {"step": 2}}]})
+    >>> next(conflicts(scenario)).sentence
+    'is beyond the last step, which is 1 (steps count from 0), not 2'
+    """
+    yield from _check_length(scenario)
+    yield from _check_images(scenario)
+    yield from _check_names(scenario)
+    yield from _check_shares(scenario)
+    yield from _check_workers(scenario)
+    for index, fault in enumerate(scenario.faults):
+        yield from _check_target(scenario, fault, ("faults", index, "node"))
+        yield from _check_instant(scenario, fault, ("faults", index, "at"))
+
+
+def _check_length(scenario: Scenario) -> Iterator[Conflict]:
+    said = [key for key in ("epochs", "steps") if getattr(scenario.task, key) is not None]
+    both = ("task", "epochs"), ("task", "steps")
+    if not said:
+        yield Conflict(("task",), 'lacks its length: write "epochs" (passes over the data) or "steps" (updates)', both)
+    if len(said) == 2:
+        yield Conflict(both[1], 'stands beside "epochs"; keep one of them', both)
+
+
+def _check_images(scenario: Scenario) -> Iterator[Conflict]:
+    dataset, model = scenario.task.dataset, scenario.task.model
+    if isinstance(dataset, Synthetic) and isinstance(model, Cnn):
+        side = math.isqrt(dataset.features)
+        if side < 6 or side * side != dataset.features:
+            sentence = (
+                f"must be a square of 6 or more, such as 36 or 64, for the cnn reads images; not {dataset.features}"
+            )
+            yield Conflict(("task", "dataset", "features"), sentence, (("task", "dataset"), ("task", "model")))
+
+
+def _check_names(scenario: Scenario) -> Iterator[Conflict]:
+    first: dict[str, int] = {}
+    for index, host in enumerate(scenario.cluster.nodes):
+        path = ("cluster", "nodes", index, "name")
+        if host.name in (RENDEZVOUS, SWITCH) or re.fullmatch(r"server[0-9]+", host.name):
+            yield Conflict(path, f'"{host.name}" is a name that ringsim keeps for a machine of its own; choose another')
+        if host.name in first:
+            earlier = ("cluster", "nodes", first[host.name])
+            sentence = f'"{host.name}" is the name of {dotted(earlier)} already; choose another'
+            yield Conflict(path, sentence, (path, (*earlier, "name")))
+        first.setdefault(host.name, index)
+
+
+def _check_shares(scenario: Scenario) -> Iterator[Conflict]:
+    target = scenario.task.target_accuracy
+    if target is not None and not 0 < target <= _WHOLE:
+        sentence = "must be more than 0 % and at most 100 %"
+        yield Conflict(("task", "target_accuracy"), sentence)
+    yield from _check_pace(scenario.cluster.jitter, scenario.cluster.straggle, ("cluster",))
+    for index, host in enumerate(scenario.cluster.nodes):
+        yield from _check_pace(host.jitter, host.straggle, ("cluster", "nodes", index))
+
+
+def _check_pace(jitter: int | None, straggle: Straggle | None, path: Path) -> Iterator[Conflict]:
+    if jitter is not None and jitter >= _WHOLE:
+        sentence = f"must be less than 100 %, or a computation could take no time; not {SHARE.format(jitter)}"
+        yield Conflict((*path, "jitter"), sentence)
+    if straggle is not None and straggle.probability > _WHOLE:
+        sentence = f"must be at most 100 %, not {SHARE.format(straggle.probability)}"
+        yield Conflict((*path, "straggle", "probability"), sentence)
+
+
+def _check_workers(scenario: Scenario) -> Iterator[Conflict]:
+    strategy, workers = scenario.strategy, len(worker_names(scenario))
+    if isinstance(strategy, RingElastic) and strategy.min_workers > workers:
+        sentence = f"must be at most {workers}, the number of workers, not {strategy.min_workers}"
+        yield Conflict(("strategy", "min_workers"), sentence, (("strategy",), ("cluster", "nodes")))
+
+
+def _check_target(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conflict]:
+    names = [host.name for host in scenario.cluster.nodes]
+    if fault.node in (*names, SERVER, RENDEZVOUS):
+        return
+    counted = names == [f"node{index}" for index in range(len(names))]
+    known = f"{names[0]} to {names[-1]}" if counted and len(names) > 1 else listed(names[:20], "and")
+    guess = close(fault.node, [*names, SERVER, RENDEZVOUS])
+    # Of numbered nodes none is closer to a number that does not exist than the others.
+    hint = "" if guess is None or (counted and re.fullmatch("node[0-9]+", fault.node)) else f'; did you mean "{guess}"?'
+    are = "nodes are" if len(names) > 1 else "only node is"
+    rests_on = path, *(("cluster", "nodes", index, "name") for index in range(len(names)))
+    yield Conflict(path, f"there is no {shown(fault.node)[1:-1]}; the {are} {known}{hint}", rests_on)
+
+
+def _check_instant(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conflict]:
+    at, instant = fault.at, tuple((*path, key) for key in ("time", "step", "segment"))
+    if at.segment is not None and at.step is None:
+        sentence = "lacks its step; write both, such as {step: 12, segment: 3}"
+        yield Conflict((*path, "segment"), sentence, instant)
+    elif at.time is None and at.step is None:
+        yield Conflict(path, "lacks an instant; write a time, such as 3 s, or a step, such as {step: 12}", instant)
+    elif at.time is not None and at.step is not None:
+        yield Conflict(path, "has both a time and a step; keep one of them", instant)
+    if at.step is not None:
+        yield from _check_step(scenario, at.step, (*path, "step"))
+        yield from _check_segment(scenario, at.segment, (*path, "segment"))
+
+
+def _check_step(scenario: Scenario, step: int, path: Path) -> Iterator[Conflict]:
+    task = scenario.task
+    if (task.epochs is None) == (task.steps is None):
+        return
+    last = planned_steps(scenario) - 1
+    if step > last:
+        sentence = f"is beyond the last step, which is {last} (steps count from 0), not {step}"
+        length = ("task", "epochs"), ("task", "steps")
+        by_data = (("task", "dataset"), ("task", "batch_size"), ("cluster", "nodes")) if task.epochs else ()
+        yield Conflict(path, sentence, (path, *length, *by_data))
+
+
+def _check_segment(scenario: Scenario, segment: int | None, path: Path) -> Iterator[Conflict]:
+    if segment is None or not isinstance(scenario.strategy, (RingAbort, RingElastic)):
+        return
+    ranks = len(worker_names(scenario))
+    last = 2 * (ranks - 1)
+    if segment > last:
+        sentence = f"is beyond the last message of a step, which is {last} in a ring of {ranks}, not {segment}"
+        yield Conflict(path, sentence, (path, ("cluster", "nodes"), ("strategy",)))

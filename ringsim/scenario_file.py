@@ -1,0 +1,461 @@
+"""Scenario files: YAML to a `Scenario` or to every mistake at once with its place, and back.
+
+    load, parse     a file or a text, with overrides from the command line, to a scenario
+    dump            a scenario to a text that gives an equal scenario again
+    json_schema     the keys, for editors
+    template        a commented file to start from
+
+A mistake is found by one of three: `strict_yaml` (the text), `scenario_shape` (each key alone) or `scenario_checks`
+(keys that must agree with each other). To report all three together, mistaken values are replaced by examples and the
+rest is checked; a finding that rests on a replaced value is not reported.
+
+What is not here: what each key means (`scenario.py`), and the sentences of the three.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+import yaml
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+from ringsim.errors import Problem, ScenarioInvalid, UsageError
+from ringsim.scenario import Host, Scenario, Settings
+from ringsim.scenario_checks import conflicts
+from ringsim.scenario_shape import (
+    TAGS,
+    Finding,
+    choices_of,
+    repair,
+    setting,
+    tag_of,
+    tags_of,
+    validated,
+    value_at,
+    variant_of,
+)
+from ringsim.strict_yaml import BROKEN, Mark, Path, dotted, read, read_scalar
+from ringsim.words import one_line, shown
+
+# Editors with a YAML language server read the keys from this file, which `ringsim schema` writes.
+MODELINE = "# yaml-language-server: $schema=ringsim.schema.json"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scenario, and sentences about what overrides made of its file."""
+
+    scenario: Scenario
+    notes: tuple[str, ...] = ()
+
+
+def load(path: str | FilePath, overrides: Sequence[str] = (), seed: int | None = None) -> Loaded:
+    """Return the scenario in the file `path`, with `overrides` such as `cluster.nodes=8` applied from left to right.
+
+    Raises UsageError if there is no such file or an override makes no sense, ScenarioInvalid with every mistake.
+
+    >>> load("no_such_file.yaml")
+    Traceback (most recent call last):
+    ...
+    ringsim.errors.UsageError: there is no file no_such_file.yaml
+    """
+    try:
+        raw = FilePath(path).read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder, not a scenario file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8-sig").split("\n")
+        place = f"{path}:{len(before)}:{len(before[-1]) + 1}"
+        raise ScenarioInvalid((Problem(place, "", "this is not UTF-8 text; save the file as UTF-8"),)) from None
+    return parse(text, str(path), overrides, seed)
+
+
+def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), seed: int | None = None) -> Loaded:
+    """Return the scenario that `text` says; `source` is its name in the places of mistakes.
+
+    Raises UsageError if an override makes no sense, ScenarioInvalid with every mistake.
+
+    >>> text = "{name: a, task: {steps: 3}, cluster: {nodes: 4}, strategy: {name: ring, on_failure: elastic}}"
+    >>> parse(text, overrides=["cluster.nodes=8", "strategy.name=local"], seed=7).notes
+    ('dropped strategy.on_failure: elastic, which local does not have',)
+    >>> parse("{name: a, task: {steps: 3}, cluster: {nods: 4}, strategy: {name: rong}}", "a")
+    Traceback (most recent call last):
+    ...
+    ringsim.errors.ScenarioInvalid: a:1:39: cluster.nods: there is no key "nods" here; did you mean "nodes"?
+    a:1:66: strategy.name: there is no strategy "rong"; choose local, ring or parameter_server; did you mean "ring"?
+    """
+    document = read(text)
+    written = _Written(source, document.data, dict(document.keys), dict(document.values))
+    findings = [Finding(path, sentence, mark=mark) for mark, path, sentence in document.mistakes]
+    if not isinstance(document.data, dict):
+        if document.data is not BROKEN:
+            findings.append(Finding((), _not_a_mapping(document.data), mark=document.values.get((), Mark(1, 1))))
+        raise _invalid(written, findings)
+    notes = _override(written, overrides, seed)
+    scenario, more = _check(written.data)
+    if scenario is None or findings or more:
+        raise _invalid(written, findings + more)
+    return Loaded(scenario, tuple(notes))
+
+
+def dump(scenario: Scenario) -> str:
+    """Return the whole scenario, defaults included, as YAML that `parse` reads back to an equal one.
+
+    >>> scenario = parse("{name: a, task: {steps: 3}, cluster: {nodes: 4}, strategy: {name: ring}}").scenario
+    >>> print(dump(scenario))  # doctest: +ELLIPSIS
+    # yaml-language-server: $schema=ringsim.schema.json
+    name: a
+    seed: 0
+    task:
+    ...
+    >>> parse(dump(scenario)).scenario == scenario
+    True
+    """
+    data = _without_needless_nulls(scenario, scenario.model_dump(mode="json"))
+    hosts = scenario.cluster.nodes
+    if hosts == tuple(Host.model_validate({"name": f"node{index}"}) for index in range(len(hosts))):
+        data["cluster"]["nodes"] = len(hosts)
+    return f"{MODELINE}\n{yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)}"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of scenario files, with the meaning of each key.
+
+    >>> json_schema()["properties"]["seed"]["default"]
+    0
+    """
+    schema = Scenario.model_json_schema(schema_generator=_SchemaWithUnits)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ringsim scenario"}
+
+
+# --- what is written and where ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Written:
+    """The data of a scenario after overrides, and where each part of it was written: in the file, or in an override."""
+
+    source: str
+    data: Any
+    keys: dict[Path, Mark]
+    values: dict[Path, Mark]
+    given: dict[Path, str] = field(default_factory=dict)  # What the command line gave, in its words.
+
+    def replace(self, path: Path, words: str) -> None:
+        """Note that the value at `path` now comes from the command line."""
+        for places in (self.keys, self.values, self.given):
+            for inner in [key for key in places if key[: len(path)] == path]:
+                del places[inner]
+        self.given[path] = words
+
+
+def _invalid(written: _Written, findings: Iterable[Finding]) -> ScenarioInvalid:
+    """Return the error that lists `findings`, those of the file in its order, then those of the command line."""
+    found = {}
+    for finding in findings:
+        mark, place = _place(written, finding)
+        problem = Problem(place, one_line(dotted(finding.path)), one_line(finding.sentence))
+        found[problem] = (mark is None, mark or Mark(0, 0), problem.path)
+    return ScenarioInvalid(tuple(sorted(found, key=lambda problem: found[problem])))
+
+
+def _place(written: _Written, finding: Finding) -> tuple[Mark | None, str]:
+    """Return where a finding is: at the scalar, or at the key of a mapping or list, or at what would hold it."""
+    mark = finding.mark
+    value = value_at(written.data, finding.path)
+    if mark is None and not finding.unknown and not isinstance(value, (dict, list)):
+        mark = written.values.get(finding.path)
+    for length in range(len(finding.path), -1, -1):
+        inner = finding.path[:length]
+        if mark is None and inner in written.given:
+            return None, written.given[inner]
+        mark = mark or written.keys.get(inner) or written.values.get(inner)
+    mark = mark or Mark(1, 1)
+    return mark, f"{written.source}:{mark.line}:{mark.column}"
+
+
+def _not_a_mapping(data: Any) -> str:
+    if data is None:
+        return 'the file is empty; "ringsim new FILE" writes a scenario to start from'
+    return f"a scenario is a mapping of keys such as name, task, cluster and strategy, not {shown(data)}"
+
+
+# --- overrides --------------------------------------------------------------------------------------------------------
+
+
+def _override(written: _Written, overrides: Sequence[str], seed: int | None) -> list[str]:
+    """Apply overrides to what is written; return notes on what they pushed out."""
+    before = copy.deepcopy(written.data) if overrides else None
+    for words in overrides:
+        path, value = _split(words)
+        container, new = _container(written.data, path, words)
+        container[path[-1]] = value
+        written.replace(new, one_line(f"--set {words}"))
+    if seed is not None:
+        written.data["seed"] = seed
+        written.replace(("seed",), f"--seed {seed}")
+    notes = []
+    for path in [path for path in written.given if path[-1] in TAGS]:
+        notes += _drop_foreign(written, path[:-1], before)
+    return notes + _drop_other_length(written)
+
+
+def _split(words: str) -> tuple[Path, Any]:
+    """Return the path and the value of an override such as `faults[0].at=3 s`."""
+    key, equals, text = words.partition("=")
+    if not equals:
+        raise UsageError(one_line(f"--set {words}: write key=value, such as --set cluster.nodes=8"))
+    if not re.fullmatch(r"\w+(\.\w+|\[\d{1,9}\])*", key, re.ASCII):
+        raise UsageError(one_line(f"--set {words}: {shown(key)} is not a path of keys, such as faults[0].at"))
+    document = read(text)
+    if document.mistakes:
+        raise UsageError(one_line(f"--set {words}: {document.mistakes[0].sentence}"))
+    steps = key.replace("[", ".").replace("]", "").split(".")
+    return tuple(int(step) if re.fullmatch("[0-9]{1,9}", step) else step for step in steps), document.data
+
+
+def _container(data: Any, path: Path, words: str) -> tuple[Any, Path]:
+    """Return the mapping or list that holds the end of `path`, made where it is missing, and the path that is new."""
+    container, new = data, path
+    for depth, step in enumerate(path):
+        here = dotted(path[:depth]) or "a scenario"
+        if isinstance(container, list) != isinstance(step, int):
+            right = f"is a list; say which entry, such as {here}[0]" if isinstance(container, list) else "is not a list"
+            raise UsageError(f"--set {one_line(words)}: {here} {right}")
+        if isinstance(step, int) and step >= len(container):
+            entries = "1 entry" if len(container) == 1 else f"{len(container)} entries"
+            raise UsageError(f"--set {one_line(words)}: {here} has {entries}, counted from 0")
+        if depth + 1 < len(path):
+            inner = container[step] if isinstance(step, int) else container.get(step)
+            if not isinstance(inner, (dict, list)):
+                new = path[: depth + 1] if new == path else new
+                inner = container[step] = _opened(data, path[: depth + 1], inner, path[depth + 1])
+            container = inner
+    return container, new
+
+
+def _opened(data: Any, path: Path, value: Any, step: str | int) -> Any:
+    """Return what the scalar `value` at `path` becomes when something is set at `step` inside it."""
+    if path == ("cluster", "nodes") and type(value) is int and 1 <= value <= 100_000:
+        return [{} for _ in range(value)]
+    if isinstance(step, int):
+        return []
+    info, _ = setting(path, data)
+    default = info.default if info is not None else None
+    return {key: getattr(default, key) for key in tags_of(type(default))} if isinstance(default, Settings) else {}
+
+
+def _drop_foreign(written: _Written, path: Path, before: Any) -> list[str]:
+    """Drop what the file says for another variant than the one an override has chosen at `path`."""
+    models: Sequence[type[Settings]] = setting(path, written.data)[1]
+    mapping, old = value_at(written.data, path), value_at(before, path)
+    if len(models) < 2 or not isinstance(mapping, dict) or not isinstance(old, dict):
+        return []
+    was, notes = variant_of(models, old), []
+    for tag in TAGS:
+        fitting = [model for model in models if mapping.get(tag) in choices_of([model], tag)]
+        if tag in mapping and not fitting and not _is_given(written, (*path, tag)):
+            notes.append(f"dropped {dotted((*path, tag))}: {mapping.pop(tag)}, which {tag_of(models[0])} does not have")
+        models = fitting or models
+    now = variant_of(models, mapping)
+    if now is None or now is was:
+        return notes
+    name = tag_of(now) if was is None or tag_of(now) != tag_of(was) else f"on_failure: {mapping['on_failure']}"
+    for key in [key for key in mapping if key not in now.model_fields and was and key in was.model_fields]:
+        if not _is_given(written, (*path, key)):
+            del mapping[key]
+            notes.append(f"dropped {dotted((*path, key))}, which {name} does not have")
+    return notes
+
+
+def _drop_other_length(written: _Written) -> list[str]:
+    """Drop the file's epochs if an override says steps, and the other way round."""
+    task = written.data.get("task")
+    for given, other in (("steps", "epochs"), ("epochs", "steps")):
+        says = ("task", given) in written.given and task[given] is not None
+        if says and task.get(other) is not None and not _is_given(written, ("task", other)):
+            del task[other]
+            return [f"dropped task.{other}, because --set gives task.{given}"]
+    return []
+
+
+def _is_given(written: _Written, path: Path) -> bool:
+    return any(given[: len(path)] == path[: len(given)] for given in written.given)
+
+
+# --- every mistake at once --------------------------------------------------------------------------------------------
+
+
+def _check(data: dict[str, Any]) -> tuple[Scenario | None, list[Finding]]:
+    """Return the scenario that `data` is, and every mistake in its shape and between its keys."""
+    scenario, shape = validated(data)
+    meant = {(*finding.path[:-1], finding.meant) for finding in shape if finding.meant is not None}
+    findings = [
+        finding
+        for finding in shape
+        if value_at(data, finding.path) is not BROKEN and (*finding.path, finding.missing) not in meant
+    ]
+    touched: set[Path] = set()
+    repaired, mistakes = copy.deepcopy(data), shape
+    for _ in range(3):
+        if not mistakes:
+            break
+        touched |= repair(repaired, mistakes)
+        scenario, mistakes = validated(repaired)
+    if scenario is None:
+        return None, findings
+    for path, sentence, rests_on in conflicts(scenario):
+        if not any(_overlap(used, changed) for used in rests_on or (path,) for changed in touched):
+            findings.append(Finding(path, sentence))
+    return (None if shape else scenario), findings
+
+
+def _overlap(a: Path, b: Path) -> bool:
+    return a[: len(b)] == b[: len(a)]
+
+
+# --- back to text -----------------------------------------------------------------------------------------------------
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes YAML that the strict reader accepts, which puts a few more texts in quotes than PyYAML does."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = read_scalar(text) == (text, None)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _without_needless_nulls(model: Settings, data: Any) -> Any:
+    """Leave out what is None by default; a None that overrules a default has to stay."""
+    if not isinstance(data, dict):
+        return data
+    for key, info in type(model).model_fields.items():
+        value = getattr(model, key)
+        if value is None and info.default is None:
+            data.pop(key, None)
+        elif isinstance(value, Settings):
+            data[key] = _without_needless_nulls(value, data[key])
+        elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
+            data[key] = [_without_needless_nulls(item, inner) for item, inner in zip(value, data[key], strict=True)]
+    return data
+
+
+class _SchemaWithUnits(GenerateJsonSchema):
+    """Shows the defaults of quantities as a file writes them, `50 us`, where pydantic would show 50000."""
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        shown = super().default_schema(schema)
+        inner = schema["schema"]
+        inner = inner["schema"] if inner["type"] == "nullable" else inner
+        write = inner.get("serialization", {}).get("function")
+        if write is not None and isinstance(shown.get("default"), int):
+            shown["default"] = write(shown["default"])
+        return shown
+
+
+# --- a file to start from ---------------------------------------------------------------------------------------------
+
+_TEMPLATE = """\
+{modeline}
+# What does this experiment ask? `ringsim validate` checks this file, `ringsim run` plays it.
+# A line that begins with # and no space is an example: take the # away to use it.
+# Quantities have units: 50 us, 2 ms, 3 s, 1 min | 64 KiB, 1 MB | 100 Mbit/s, 1.25 GB/s | 2 GFLOP/s | 3 MFLOP | 5 %
+
+name: {name}  # letters, digits, "-" and "_"
+seed: 0  # decides every random number; the same seed gives the same run
+#max_virtual_time: 1000 h  # a run that lasts longer on the virtual clock has stalled
+
+task:
+  dataset:
+    kind: digits  # digits (1,437 real images of 8x8 to train on), or synthetic:
+    # kind: synthetic has samples (1024), features (32: numbers in a point), classes (10), noise (1.0: the spread)
+  model:
+    kind: mlp  # softmax, mlp (with hidden) or cnn
+    hidden: [64]  # widths of the hidden layers
+  optimizer:
+    kind: sgd  # sgd, momentum (with momentum: 0.9) or adam (with b1: 0.9, b2: 0.999, eps: 1.0e-8)
+    learning_rate: 0.1
+  learning_rate_scaling: none  # none, linear, sqrt or inverse: the rate times 1, k, sqrt(k) or 1/k for k workers
+  #warm_up_epochs: 1.0  # the scaled rate is reached gradually over so many epochs
+  batch_size: 32  # samples a step for each worker
+  epochs: 5  # passes over the data; or `steps`, a number of updates, but not both
+  #evaluate_every: 10  # steps between evaluations; without it only at the end
+  #target_accuracy: 95 %  # stop at the first evaluation that reaches it
+  #flop_per_sample: 100 KFLOP  # work of one sample; without it counted from the model
+
+cluster:
+  # A number (node0, node1, ...), or a list of machines, each with any of these keys of its own: name, speed, jitter,
+  # straggle, shard_weight (samples a step, times batch_size), processes (ranks on it), bandwidth, latency:
+  #   nodes: [{{name: fast, speed: 20 GFLOP/s}}, {{name: slow, bandwidth: 10 Mbit/s, latency: 5 ms, shard_weight: 0.5}}]
+  nodes: {nodes}
+  speed: 10 GFLOP/s  # of one machine
+  #jitter: 5 %  # each computation takes up to so much more or less
+  #straggle: {{probability: 1 %, factor: 4}}  # now and then a computation takes 4 times as long
+  network:
+    topology: star  # every machine has one link to one switch
+    bandwidth: 1 Gbit/s  # of a link, in each direction
+    latency: 50 us  # of a link; a path through the switch has two
+    #message_overhead: 10 us  # time a connection is busy before each message's first byte
+    #transport: {{kind: framed, payload: 1448 B, header: 66 B}}  # ideal (no framing) or framed (bytes a packet)
+    #loopback: {{bandwidth: 100 Gbit/s, latency: 1 us}}  # between ranks on one machine
+
+strategy:
+{strategy}
+# What goes wrong, and when. `node` is a machine of the cluster, or one that the strategy adds (server0, rendezvous);
+# `at` is a virtual time, such as 3 s, or a step and, in a ring, a message of that step (segment).
+# notice: reset (peers see the connection break) or silence (nothing comes any more).
+#faults:
+#- {{kind: crash, node: {victim}, at: {at}, restart_after: 2 s, notice: reset}}
+"""
+
+_ONE = """\
+  name: local  # one machine computes every sample; for several there are ring and parameter_server
+"""
+
+_SEVERAL = """\
+  name: ring  # ring, parameter_server or local (one machine computes every sample)
+  # ring, on_failure: abort (a death ends the job) or elastic (the others go on without it)
+  # parameter_server, on_failure: wait (for ever) or timeout (drop who is late), and server: {speed, bandwidth, latency}
+  #on_failure: elastic
+  #commit_every: 5  # elastic: steps between commits; a failure rolls back to the last one
+  #min_workers: 1  # elastic: below this the job waits ...
+  #rendezvous_timeout: 10 min  # ... and after so long fails
+  #set_aside: {cooldown: 1 s}  # elastic: a machine that failed may join again after so long; without it never
+  #timeout: 30 s  # give up waiting for a message after so long
+"""
+
+
+def template(nodes: int, name: str) -> str:
+    """Return a commented scenario with `nodes` machines to start from; a `name` that cannot be one is adapted.
+
+    Raises UsageError if there cannot be so many machines.
+
+    >>> parse(template(4, "my first run")).scenario.name
+    'my-first-run'
+    """
+    if not 1 <= nodes <= 100_000:
+        raise UsageError(f"a scenario has from 1 to 100000 machines, not {nodes}")
+    fitting = re.sub("[^A-Za-z0-9_-]+", "-", name).strip("-_")[:64] or "scenario"
+    return _TEMPLATE.format(
+        modeline=MODELINE,
+        name=fitting if read_scalar(fitting) == (fitting, None) else f'"{fitting}"',
+        nodes=nodes,
+        strategy=_ONE if nodes == 1 else _SEVERAL,
+        victim=f"node{min(2, nodes - 1)}",
+        at="3 s" if nodes == 1 else f"{{step: 4, segment: {min(3, 2 * (nodes - 1))}}}",
+    )

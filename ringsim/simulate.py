@@ -1,0 +1,171 @@
+"""`simulate(scenario) -> Result`: the only way in. Every front door (command line, tests, reports) comes through here.
+
+    scenario ──► strategies: who does what ──► world: plays it in virtual time ──► events ──► Result
+                 learning: gradients, updates ──┘
+
+What is not here: reading files (`scenario_file.py`) and showing results (`report/`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from ringsim import accounting
+from ringsim.learning.engine import Engine
+from ringsim.learning.models.model import Model
+from ringsim.learning.runtime import environment
+from ringsim.learning.sampler import Sampler
+from ringsim.node import Node, Operation, Program
+from ringsim.result import NodeTime, Outcome, Result
+from ringsim.scenario import Scenario, train_size, worker_names, worker_shares
+from ringsim.strategies.table import deploy
+from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
+from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
+from ringsim.units import about_duration, format_duration
+from ringsim.world.world import Played, play
+
+Strategy = Callable[[Node, Training], Operation[State | GaveUp | None]]
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    strategy: Strategy | None = None,
+    model: Model | None = None,
+    trace: Detail = "steps",
+    share_replicas: bool = True,
+    shuffle_ties: int | None = None,
+    watch: Callable[[Event], None] | None = None,
+) -> Result:
+    """Play a scenario to its end and return what it left behind.
+
+    strategy: a generator function `(node, training)` that every worker runs instead of the scenario's own strategy.
+    model: a model instead of the task's. trace: `messages` also records each message. share_replicas and shuffle_ties
+    must not change anything: they exist to show it. watch: called with each event, for progress.
+
+    Raises RingsimError. How the simulated training ended is `result.outcome`, not an error.
+
+    >>> from ringsim.scenario_file import parse
+    >>> loaded = parse('''
+    ... name: two
+    ... task: {dataset: {kind: synthetic, samples: 64}, model: {kind: softmax}, steps: 2}
+    ... cluster: {nodes: 2}
+    ... strategy: {name: ring}
+    ... ''')
+    >>> result = simulate(loaded.scenario)
+    >>> result.outcome_sentence, result.samples.counted
+    ('finished: 2 steps in 2.32 ms of virtual time', 128)
+    """
+    deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)
+    rows = max(deployment.shares.values())
+    engine = Engine(scenario.task, scenario.seed, rows, share_replicas=share_replicas, model=model)
+    training = Training(scenario.task, engine, Sampler(scenario.seed, train_size(scenario), deployment.shares))
+    log = Trace(trace, watch)
+    programs = [_program(role, training) for role in deployment.roles]
+    played = play(scenario, programs, deployment.machines, log, shuffle_ties)
+    return _result(scenario, deployment, training, played, log)
+
+
+def _program(role: Role, training: Training) -> Program:
+    return Program(role.node, lambda node: role.run(node, training), role.worker, role.restarts)
+
+
+def _everywhere(strategy: Strategy, scenario: Scenario) -> Deployment:
+    return Deployment([Role(name, strategy) for name in worker_names(scenario)], worker_shares(scenario))
+
+
+def _result(scenario: Scenario, deployment: Deployment, training: Training, played: Played, log: Trace) -> Result:
+    final = _final_state(deployment, training, played)
+    outcome, sentence = _outcome(played, final)
+    log.record(played.time_ns, "", "outcome", outcome=str(outcome))
+    if final is not None:
+        sha256 = hashlib.sha256(final.model.parameters.array.tobytes()).hexdigest()
+        log.record(played.time_ns, "", "parameters", sha256=sha256)
+    events = log.events()
+    rows = accounting.step_rows(events)
+    epochs = accounting.count_samples(events)
+    evaluated = [row for row in rows if row.committed and row.accuracy is not None]
+    reached = {injected.number for injected in played.injected}
+    workers = [role.node for role in deployment.roles if role.worker]
+    return Result(
+        scenario=scenario,
+        outcome=outcome,
+        outcome_sentence=sentence,
+        workers=len(workers),
+        steps=max(accounting.history(events), default=0),
+        steps_executed=len(rows),
+        virtual_time_ns=played.time_ns,
+        loss=evaluated[-1].test_loss if evaluated else None,
+        accuracy=evaluated[-1].accuracy if evaluated else None,
+        learning_rate=rows[-1].learning_rate if rows else None,
+        bytes_sent=sum(played.traffic.wire.values()),
+        payload_bytes_sent=sum(played.traffic.payload.values()),
+        nodes=tuple(_node_time(name, played) for name in workers),
+        failures=tuple(
+            accounting.failure(events, fault.kind, injected.ranks, fault.node, injected.at_ns, len(workers))
+            for injected in played.injected
+            for fault in [scenario.faults[injected.number]]
+        ),
+        faults_not_reached=_fault_lines(scenario, {*range(len(scenario.faults))} - reached - played.not_applicable),
+        faults_not_applicable=_fault_lines(scenario, played.not_applicable),
+        samples=accounting.total_samples(epochs),
+        epochs=epochs,
+        schedule_digest=digest(events, SCHEDULE_KINDS),
+        numbers_digest=digest(events, NUMBERS_KINDS),
+        environment=environment(),
+        metrics=rows,
+        trace=events,
+        parameters=None if final is None else final.model.parameters.array,
+    )
+
+
+def _final_state(deployment: Deployment, training: Training, played: Played) -> State | None:
+    for role in deployment.roles:
+        state = played.results.get(role.node)
+        if isinstance(state, State) and training.is_finished(state):
+            return state
+    return None
+
+
+def _outcome(played: Played, final: State | None) -> tuple[Outcome, str]:
+    after = f"in {about_duration(played.time_ns)} of virtual time"
+    gave_up = [result.reason for result in played.results.values() if isinstance(result, GaveUp)]
+    if final is not None and final.reached_target:
+        return Outcome.TARGET_REACHED, f"stopped at its target: {final.step} steps {after}"
+    if final is not None:
+        return Outcome.FINISHED, f"finished: {final.step} steps {after}"
+    if played.ending == "over":
+        # Failures stand in the order in which they happened; the first one took the others with it.
+        why = [*gave_up, *(f"{name} {reason}" for name, reason in played.failures.items()), "every worker is dead"]
+        return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {why[0]}; the state is gone"
+    waiting = "; ".join(f"{name} waits for {what}" for name, what in sorted(played.waiting.items()))
+    if played.ending == "stalled":
+        return Outcome.STALLED, f"stalled at {about_duration(played.time_ns)}: {waiting or 'nobody is left to go on'}"
+    return Outcome.STALLED, f"stalled: max_virtual_time is over; {waiting or 'everybody is busy'}"
+
+
+def _node_time(name: str, played: Played) -> NodeTime:
+    account = played.accounts[name]
+    return NodeTime(
+        node=name,
+        compute_ns=account.compute_ns,
+        exposed_communication_ns=account.exposed_communication_ns,
+        idle_ns=account.idle_ns,
+        recovery_ns=account.recovery_ns,
+        down_ns=account.down_ns,
+        bytes_sent=played.traffic.wire.get(name, 0),
+        payload_bytes_sent=played.traffic.payload.get(name, 0),
+    )
+
+
+def _fault_lines(scenario: Scenario, numbers: set[int] | frozenset[int]) -> tuple[str, ...]:
+    return tuple(f"faults[{number}]: {_describe(scenario, number)}" for number in sorted(numbers))
+
+
+def _describe(scenario: Scenario, number: int) -> str:
+    fault = scenario.faults[number]
+    at = fault.at
+    when = format_duration(at.time) if at.time is not None else f"step {at.step}"
+    segment = "" if at.segment is None else f", segment {at.segment}"
+    return f"{fault.kind} of {fault.node} at {when}{segment}"

@@ -1,0 +1,11 @@
+"""Strategies: how machines train together, one file for each, which reads like its paper from top to bottom.
+
+    local.py               one machine: the reference
+    ring.py                data parallel by ring all-reduce; a death ends the job
+    ring_elastic.py        the same, which goes on without the dead and takes back those who return
+    parameter_server.py    one server, workers in step; waits for the dead, or drops them
+    training.py            what they all share: gradients, updates, samples, and what the trace hears of them
+    table.py               which settings mean which strategy
+
+They meet the world through `ringsim.node.Node` only. What is not here: virtual time, and what a gradient is.
+"""

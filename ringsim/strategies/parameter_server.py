@@ -1,0 +1,182 @@
+"""A parameter server, all workers in step (BSP, tau = 0; Li et al. 2014, Smola 2010).
+
+    node0  ▓▓ gradient ▓▓ ─ push ─┐                    ┌─ new parameters ─► ▓▓ gradient ▓▓
+    node1  ▓▓ gradient ▓▓ ─ push ─┼─► server: weighted ┼─ new parameters ─► ▓▓ gradient ▓▓
+    node2  ▓▓ gradient ▓▓ ─ push ─┘   mean, update     └─ new parameters ─► ▓▓ gradient ▓▓
+
+All workers start from the same parameters, so nobody pulls at first; later the server's answer is the pull. Cost of a
+step after the slowest computation, S bytes, one server whose link is the bottleneck (incast in, then the same out):
+
+    T = 2 (path latency + ceil(8 N S / bandwidth of the server))
+
+    on_failure: wait       the server waits for every worker, if need be for ever: the seed paper's objection
+    on_failure: timeout    a worker that is lost, or late by the timeout, is dropped; the mean is over those alive
+
+A worker that restarts asks for the parameters and takes part again: at once where it is still waited for, else from the
+next step on. The server holds the only copy of the parameters: its death is the end. What is not here: staleness,
+several servers, replicas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ringsim.errors import PeerLost, ReceiveTimeout
+from ringsim.node import Group, Member, Message, Node, Operation
+from ringsim.scenario import (
+    SERVER,
+    Host,
+    ParameterServerTimeout,
+    ParameterServerWait,
+    Scenario,
+    worker_names,
+    worker_shares,
+)
+from ringsim.strategies.training import Deployment, Role, State, Training
+
+_REQUEST_BYTES = 64
+
+
+@dataclass(frozen=True)
+class _Push:
+    step: int
+    samples: int
+    gradient: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Hello:
+    """A restarted worker asks where training stands."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The parameters, and who takes part in the next step. Charged to the network: the parameters."""
+
+    state: State
+    group: Group
+
+
+def deploy(scenario: Scenario) -> Deployment:
+    """Put a worker on every rank of the cluster, and the server on a machine of its own."""
+    settings = scenario.strategy
+    assert isinstance(settings, (ParameterServerWait, ParameterServerTimeout))
+    names = worker_names(scenario)
+    group = Group(0, tuple(Member(name, 0) for name in names))
+    timeout_ns = settings.timeout if isinstance(settings, ParameterServerTimeout) else None
+    workers = [Role(name, partial(worker, group=group), restarts=True) for name in names]
+    serving = Role(SERVER, partial(server, everybody=group, timeout_ns=timeout_ns), worker=False)
+    machine = Host(
+        name=SERVER,
+        speed=settings.server.speed,
+        bandwidth=settings.server.bandwidth,
+        latency=settings.server.latency,
+    )
+    return Deployment([*workers, serving], worker_shares(scenario), (machine,))
+
+
+def worker(node: Node, training: Training, group: Group) -> Operation[State]:
+    """Push gradients, get parameters."""
+    state = training.initial()
+    if node.incarnation > 0:
+        node.send(SERVER, _Hello(), _REQUEST_BYTES, tag="request")
+        state, group = yield from _answer(node)
+    while not training.is_finished(state):
+        batch = training.begin_step(node, state, group)
+        gradient = yield from training.gradient(node, state, batch, group)
+        push = _Push(state.step, len(batch.samples), gradient.array)
+        node.send(SERVER, push, training.gradient_size_bytes, tag="request")
+        state, group = yield from _answer(node)
+    return state
+
+
+def _answer(node: Node) -> Operation[tuple[State, Group]]:
+    message = yield from node.receive(SERVER, tag="parameters")
+    return message.payload.state, message.payload.group
+
+
+def server(node: Node, training: Training, everybody: Group, timeout_ns: int | None) -> Operation[State]:
+    """Collect, average, update, answer. With no timeout, wait for everybody."""
+    state, group = training.initial(), everybody
+    while not training.is_finished(state):
+        desk = _Desk(node, training, state, group)
+        yield from desk.collect(timeout_ns)
+        mean = weighted_mean([desk.pushes[name] for name in desk.group.names if name in desk.pushes])
+        state = training.update(node, state, mean, desk.group, reports=True)
+        # In the order of the scenario, so that the sums of the next step are too.
+        group = Group(0, tuple(m for m in everybody.members if m.name in desk.group.names or m.name in desk.newcomers))
+        recipients = everybody if training.is_finished(state) else group
+        for name in recipients.names:
+            node.send(name, _Answer(state, group), training.gradient_size_bytes, tag="parameters")
+    return state
+
+
+def weighted_mean(pushes: list[_Push]) -> np.ndarray:
+    """Return the mean gradient, each weighed by its samples, added up in the order given."""
+    total = max(1, sum(push.samples for push in pushes))
+    mean: np.ndarray = np.float32(pushes[0].samples / total) * pushes[0].gradient
+    for push in pushes[1:]:
+        mean = mean + np.float32(push.samples / total) * push.gradient
+    return mean
+
+
+class _Desk:
+    """One step's pushes, who is still waited for, and who wants to take part again from the next step on."""
+
+    def __init__(self, node: Node, training: Training, state: State, group: Group):
+        self.pushes: dict[str, _Push] = {}
+        self.newcomers: dict[str, None] = {}
+        self.group = group
+        self._node = node
+        self._training = training
+        self._state = state
+        self._batches = dict(zip(group.names, training.batches(state, group), strict=True))
+
+    def collect(self, timeout_ns: int | None) -> Operation[None]:
+        """Wait for the pushes; with a timeout, give up those who are lost, or late by so much after the latest one."""
+        while not self.pushes or self._missing():
+            # Before the first push nobody is late: they all compute.
+            patience_ns = timeout_ns if self.pushes else None
+            try:
+                message = yield from self._node.receive(
+                    tag="request", timeout_ns=patience_ns, expecting=self._missing()
+                )
+            except PeerLost as lost:
+                if timeout_ns is not None:
+                    self._drop(lost.peer)
+            except ReceiveTimeout:
+                for name in self._missing():
+                    self._drop(name)
+            else:
+                self._take(message)
+
+    def _missing(self) -> list[str]:
+        return [name for name in self.group.names if name not in self.pushes]
+
+    def _take(self, message: Message) -> None:
+        name, request = message.source, message.payload
+        if name not in self.group.names:
+            self.newcomers[name] = None  # restarted, or taken for dead while it was only late
+        elif isinstance(request, _Hello):
+            answer = _Answer(self._state, self.group)
+            self._node.send(name, answer, self._training.gradient_size_bytes, tag="parameters")
+        else:
+            assert request.step == self._state.step, "a worker that is waited for is in the step that is waited for"
+            self.pushes[name] = request
+
+    def _drop(self, name: str) -> None:
+        self.newcomers.pop(name, None)
+        if name in self.pushes or name not in self.group.names:
+            return
+        self.group = Group(0, tuple(member for member in self.group.members if member.name != name))
+        self._node.record(
+            "dropped",
+            step=self._state.step,
+            epoch=self._state.cursor.epoch,
+            generation=0,
+            worker=name,
+            samples=[int(sample) for sample in self._batches[name].samples],
+        )

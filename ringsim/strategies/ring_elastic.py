@@ -1,0 +1,231 @@
+"""Ring all-reduce that survives its members: Horovod's elastic training (docs/elastic.rst, common/elastic.py).
+
+    worker       register ─► join ─► restore ─► train, commit, train, commit ... ─► register (finished)
+                    ▲                                 │ PeerLost: back to the last commit
+                    └─────────────────────────────────┘ or, at a commit, a newcomer waits: no rollback
+
+    rendezvous   wait until all of the present ring have registered or are lost ─► tell everybody the new ring
+
+A machine of its own holds the rendezvous (Horovod's driver). It alone decides who is in the ring, so nobody can
+disagree: survivors keep their order, the oldest is rank 0, newcomers follow. Everybody then takes rank 0's commit:
+parameters, optimizer and the place in the epoch, so a sample that was committed is counted exactly once whoever comes
+and goes. The learning rate and the shares follow the new ring by themselves. A worker that finishes waits at the
+rendezvous until all have, because until then it may be asked to go on.
+
+Cost of a failure: detection (one path latency a hop, or the timeout), the steps since the commit, two control messages,
+ceil(log2 N) (path latency + S / bandwidth) to send the state. Cost of a commit: a one-byte broadcast, by which rank
+0 says whether a newcomer waits. What is not here: the step itself (`ring.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from ringsim.collectives.broadcast import Broadcast
+from ringsim.collectives.ring import RingAllReduce
+from ringsim.errors import PeerLost, ReceiveTimeout
+from ringsim.node import Group, Member, Node, Operation
+from ringsim.scenario import RENDEZVOUS, Host, RingElastic, Scenario, worker_names, worker_shares
+from ringsim.strategies.ring import train_step
+from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
+from ringsim.units import format_duration
+
+_CONTROL_BYTES = 256  # A registration, or the answer to it; small beside any gradient.
+
+
+@dataclass(frozen=True)
+class _SetAside:
+    """The rendezvous' answer to one who failed: come again after the cooldown."""
+
+
+@dataclass(frozen=True)
+class _JobOver:
+    """The rendezvous' answer to everybody when all have finished, or to one it will never take again."""
+
+
+_Answer = Group | _SetAside | _JobOver | GaveUp
+
+
+def deploy(scenario: Scenario) -> Deployment:
+    """Put a worker on every rank, which begins anew when its machine restarts, and the rendezvous on its own."""
+    settings = scenario.strategy
+    assert isinstance(settings, RingElastic)
+    names = worker_names(scenario)
+    workers = [Role(name, partial(worker, settings=settings), restarts=True) for name in names]
+    launcher = Role(RENDEZVOUS, partial(rendezvous, settings=settings, workers=names), worker=False)
+    return Deployment([*workers, launcher], worker_shares(scenario), (Host(name=RENDEZVOUS),))
+
+
+# --- the worker -------------------------------------------------------------------------------------------------------
+
+
+def worker(node: Node, training: Training, settings: RingElastic) -> Operation[State | GaveUp | None]:
+    """Train to the end in whatever ring there is."""
+    all_reduce = RingAllReduce(settings.timeout)
+    state = committed = training.initial()
+    while True:
+        answer = yield from _register(node, settings, finished=training.is_finished(committed))
+        if not isinstance(answer, Group):
+            return committed if training.is_finished(committed) else answer if isinstance(answer, GaveUp) else None
+        node.join(answer)
+        try:
+            committed = yield from _take_from_rank_0(node, training, committed, settings)
+            state = training.restore(node, state, committed, node.group)
+            while not training.is_finished(state):
+                state = yield from train_step(node, training, state, all_reduce)
+                if state.step % settings.commit_every == 0 or training.is_finished(state):
+                    committed = training.commit(node, state, node.group)
+                    if not training.is_finished(state) and (yield from _newcomer_waits(node, settings)):
+                        break
+        except (PeerLost, ReceiveTimeout):
+            pass  # The collective has closed our connections, so that our neighbours learn of it too.
+
+
+def _register(node: Node, settings: RingElastic, *, finished: bool) -> Operation[_Answer]:
+    """Ask for a place in the next ring, and wait for it."""
+    while True:
+        node.send(RENDEZVOUS, finished, _CONTROL_BYTES, tag="register")
+        message = yield from node.receive(RENDEZVOUS, tag="answer")
+        answer: _Answer = message.payload
+        if not isinstance(answer, _SetAside):
+            return answer
+        assert settings.set_aside is not None, "who is set aside for ever gets another answer"
+        yield from node.sleep(settings.set_aside.cooldown)
+
+
+def _take_from_rank_0(node: Node, training: Training, committed: State, settings: RingElastic) -> Operation[State]:
+    """Everybody goes on from what rank 0 had committed."""
+    broadcast = Broadcast(training.state_size_bytes(committed), settings.timeout)
+    state: State = yield from node.collective(broadcast, committed)
+    return state
+
+
+def _newcomer_waits(node: Node, settings: RingElastic) -> Operation[bool]:
+    """Let rank 0 say whether to re-form the ring, so that all leave it at the same commit."""
+    asked = node.rank == 0 and node.poll(RENDEZVOUS, tag=_newcomer(node.group)) is not None
+    word: bool = yield from node.collective(Broadcast(size_bytes=1, timeout_ns=settings.timeout), asked)
+    return word
+
+
+def _newcomer(group: Group) -> str:
+    # With the generation, so that word of a newcomer who is in the ring by now is not taken for another.
+    return f"newcomer for generation {group.generation}"
+
+
+# --- the rendezvous ---------------------------------------------------------------------------------------------------
+
+
+def rendezvous(
+    node: Node, training: Training, settings: RingElastic, workers: Iterable[str]
+) -> Operation[GaveUp | None]:
+    """Form one ring after another until all of the last one have finished. It knows nothing of what is trained."""
+    del training
+    ring = Group(-1, tuple(Member(name, 0) for name in workers))
+    lobby = _Lobby(node, settings)
+    while True:
+        enough = yield from lobby.gather(ring)
+        if not enough:
+            reason = f"fewer than min_workers ({settings.min_workers}) workers came within "
+            gave_up = GaveUp(reason + format_duration(settings.rendezvous_timeout))
+            lobby.answer_all(gave_up)
+            return gave_up
+        survivors = lobby.survivors(ring)
+        if survivors and all(lobby.present[member.name].finished for member in survivors):
+            lobby.answer_all(_JobOver())
+            return None
+        newcomers = tuple(
+            Member(name, registration.incarnation)
+            for name, registration in lobby.present.items()
+            if Member(name, registration.incarnation) not in survivors
+        )
+        ring = Group(ring.generation + 1, survivors + newcomers)
+        lobby.answer_all(ring)
+
+
+@dataclass(frozen=True)
+class _Registration:
+    incarnation: int
+    finished: bool
+
+
+class _Lobby:
+    """Who waits for the next ring, and who failed and must be set aside first."""
+
+    def __init__(self, node: Node, settings: RingElastic):
+        self.present: dict[str, _Registration] = {}
+        self._node = node
+        self._settings = settings
+        self._missing: dict[str, None] = {}  # of the present ring
+        self._failed: dict[str, None] = {}
+        self._lives: dict[str, int] = {}  # the latest incarnation heard of
+
+    def gather(self, ring: Group) -> Operation[bool]:
+        """Wait until everybody in `ring` has registered or is lost; False if there are too few in the end."""
+        self.present = {}
+        self._missing = dict.fromkeys(ring.names)
+        while self._missing or len(self.present) < self._settings.min_workers:
+            try:
+                message = yield from self._node.receive(
+                    tag="register", timeout_ns=self._patience_ns(ring), expecting=list(self._missing)
+                )
+            except PeerLost as lost:
+                self._give_up([lost.peer])
+            except ReceiveTimeout:
+                if not self._missing:
+                    return False
+                self._give_up(list(self._missing))
+            else:
+                self._welcome(message.source, _Registration(message.incarnation, message.payload), ring)
+        return True
+
+    def survivors(self, ring: Group) -> tuple[Member, ...]:
+        """Return who of `ring` is here and has not been restarted since, in the order of the ring."""
+        return tuple(
+            member
+            for member in ring.members
+            if member.name in self.present and self.present[member.name].incarnation == member.incarnation
+        )
+
+    def answer_all(self, answer: _Answer) -> None:
+        """Send the same answer to everybody who waits."""
+        for name in self.present:
+            self._answer(name, answer)
+
+    def _patience_ns(self, ring: Group) -> int | None:
+        if not self._missing:
+            return int(self._settings.rendezvous_timeout)  # too few, but more may come
+        if self.survivors(ring):
+            return self._settings.timeout  # some have given the ring up; who does not follow is dead
+        return None  # the ring trains
+
+    def _give_up(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.present.pop(name, None)
+            self._missing.pop(name, None)
+            self._failed[name] = None
+
+    def _welcome(self, name: str, registration: _Registration, ring: Group) -> None:
+        if registration.incarnation > self._lives.get(name, 0):
+            # It has died since we heard of it, perhaps without anybody noticing.
+            self._lives[name] = registration.incarnation
+            self._give_up([name])
+        if name in self._failed:
+            self._set_aside(name)
+            return
+        self._missing.pop(name, None)
+        self.present[name] = registration
+        if self._missing and not self.survivors(ring):
+            # The ring trains: rank 0 tells the others at their next commit that somebody waits.
+            self._node.send(ring.names[0], None, _CONTROL_BYTES, tag=_newcomer(ring))
+
+    def _set_aside(self, name: str) -> None:
+        if self._settings.set_aside is None:
+            self._answer(name, _JobOver())
+        else:
+            del self._failed[name]
+            self._answer(name, _SetAside())
+
+    def _answer(self, name: str, answer: _Answer) -> None:
+        self._node.send(name, answer, _CONTROL_BYTES, tag="answer")

@@ -1,0 +1,155 @@
+"""What a strategy is given besides its node: `Training`, the numbers of the task; and what it gives: a `Deployment`.
+
+A strategy says who does what when. What a gradient, an update or an evaluation *is*, and what the trace hears of it,
+is the same for all of them and stands here. What is not here: waiting for anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ringsim.learning.engine import Engine, Gradient, ModelState
+from ringsim.learning.learning_rate import learning_rate
+from ringsim.learning.sampler import Batch, Cursor, Sampler
+from ringsim.node import Group, Node, Operation
+from ringsim.scenario import Host, Task
+
+_MILLION = 10**6
+
+
+@dataclass(frozen=True)
+class State:
+    """Where training stands after update `step`. Immutable, so that a commit is nothing but a reference."""
+
+    step: int
+    cursor: Cursor
+    model: ModelState
+    reached_target: bool = False
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one node does: `run(node, training)`. The other fields are those of `node.Program`."""
+
+    node: str
+    run: Callable[[Node, Training], Operation[State | GaveUp | None]]
+    worker: bool = True
+    restarts: bool = False
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """What a program returns when it saw that the training cannot go on, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Who does what, how many samples a step each worker takes, and the machines that the strategy adds."""
+
+    roles: Sequence[Role]
+    shares: Mapping[str, int]
+    machines: Sequence[Host] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """The task as a strategy sees it. All methods mean the same on every node, and none of them waits for another."""
+
+    task: Task
+    engine: Engine
+    sampler: Sampler
+
+    def initial(self) -> State:
+        """Return the state before the first update: the same on every node, from the seed."""
+        return State(0, Cursor(0, 0), self.engine.initial())
+
+    def is_finished(self, state: State) -> bool:
+        """Say whether the task asks for no more updates."""
+        if self.task.steps is not None:
+            return state.reached_target or state.step >= self.task.steps
+        assert self.task.epochs is not None
+        return state.reached_target or state.cursor.epoch >= self.task.epochs
+
+    def batches(self, state: State, group: Group) -> tuple[Batch, ...]:
+        """Return which samples each member takes in the step after `state`, in rank order."""
+        return self.sampler.batches(state.cursor, group.names)
+
+    def begin_step(self, node: Node, state: State, group: Group) -> Batch:
+        """Begin the step after `state` on this node; return its own samples."""
+        batch = self.batches(state, group)[group.names.index(node.name)]
+        node.begin_step(
+            state.step, epoch=state.cursor.epoch, generation=group.generation, samples=[int(i) for i in batch.samples]
+        )
+        return batch
+
+    def gradient(self, node: Node, state: State, batch: Batch, group: Group) -> Operation[Gradient]:
+        """Compute the mean gradient over `batch`: real numbers, while the node's virtual time passes."""
+        deferred = self.engine.gradient(state.model.parameters, batch.samples)
+        yield from node.compute(len(batch.samples) * self.engine.flop_per_sample)
+        gradient = deferred.value()
+        node.record(
+            "loss",
+            step=state.step,
+            epoch=state.cursor.epoch,
+            generation=group.generation,
+            samples=len(batch.samples),
+            loss=gradient.loss,
+            learning_rate=self.learning_rate(state, group),
+        )
+        return gradient
+
+    def learning_rate(self, state: State, group: Group) -> float:
+        """Return the rate of the step after `state`; it follows the batch that the present group takes (Goyal 2018)."""
+        world = sum(self.sampler.shares[name] for name in group.names) / self.task.batch_size
+        progress_epochs = state.cursor.epoch + state.cursor.position / self.sampler.train_size
+        return learning_rate(self.task, world, progress_epochs)
+
+    def update(self, node: Node, state: State, mean: np.ndarray, group: Group, *, reports: bool) -> State:
+        """Apply a mean gradient. The evaluations that are due are made by all, and told by the one that `reports`."""
+        model = self.engine.update(state.model, mean, self.learning_rate(state, group))
+        state = State(state.step + 1, self.sampler.after(state.cursor, group.names), model)
+        node.record("update", step=state.step, generation=group.generation, world_size=len(group.members))
+        return self._evaluated(node, state, group, reports)
+
+    def commit(self, node: Node, state: State, group: Group) -> State:
+        """Keep `state` as what a failure rolls back to."""
+        node.record("commit", step=state.step, generation=group.generation)
+        return state
+
+    def restore(self, node: Node, state: State, committed: State, group: Group) -> State:
+        """Go on from `committed`, giving up what `state` had beyond it."""
+        node.record("restore", step=committed.step, from_step=state.step, generation=group.generation)
+        return committed
+
+    def state_size_bytes(self, state: State) -> int:
+        """Return what it takes to send all of `state`: parameters, optimizer, and 24 bytes of counters."""
+        return self.engine.size_bytes(state.model) + 24
+
+    @property
+    def gradient_size_bytes(self) -> int:
+        """Return the size of a gradient, or of the parameters: float32."""
+        return 4 * self.engine.size
+
+    def _evaluated(self, node: Node, state: State, group: Group, reports: bool) -> State:
+        every = self.task.evaluate_every
+        due = every is not None and state.step % every == 0
+        if not (due or self.is_finished(state)):
+            return state
+        evaluation = self.engine.evaluate(state.model.parameters)
+        if reports:
+            node.record(
+                "evaluation",
+                step=state.step,
+                epoch=state.cursor.epoch,
+                generation=group.generation,
+                loss=evaluation.loss,
+                accuracy=evaluation.accuracy,
+            )
+        target_ppm = self.task.target_accuracy
+        reached = due and target_ppm is not None and evaluation.accuracy * _MILLION >= target_ppm
+        return replace(state, reached_target=reached)

@@ -1,0 +1,116 @@
+"""The trace: what happened, in integers, one canonical JSON line an event; and the two digests.
+
+An event is (time_ns, node, kind, fields). Lines are sorted by time, node, kind, and the order in which that node recorded
+them: no global counter, so no accidental order between nodes. Two digests say whether two runs are the same:
+
+    schedule    what happened when: the same on every machine, whatever the detail of the trace
+    numbers     losses, accuracies and parameters: the same bits in the same numerical environment
+
+What is not here: what the events mean for the summary (`accounting.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Detail = Literal["steps", "messages"]
+
+# Every kind of event there is, and what its fields say. A kind that is not listed here cannot be recorded.
+SCHEDULE_KINDS = {
+    "step_begin": "a node begins a training step: step, epoch, generation, and the ids of its samples",
+    "update": "a node holds the parameters after update `step`: generation, world_size",
+    "compute_begin": "flop",
+    "compute_end": "",
+    "collective_enter": "plan, sequence, generation",
+    "collective_finish": "plan, sequence, generation",
+    "collective_abort": "plan, sequence, generation",
+    "commit": "step, generation",
+    "restore": "a node goes on from what rank 0 of the new generation had committed: step, from_step, generation",
+    "world": "a node joins a group: generation, members",
+    "dropped": "a worker's samples of a step are given up: step, epoch, generation, worker, and the ids",
+    "peer_lost": "a node learns that a connection broke: peer",
+    "receive_timeout": "a node has waited in vain: source, timeout_ns",
+    "crash": "notice",
+    "restart": "incarnation",
+    "ended": "a node's program has ended: reason",
+    "link_bytes": "bytes that left on the link from this end: to, bytes",
+    "outcome": "outcome",
+}
+NUMBERS_KINDS = {
+    "loss": "the mean loss over a node's own batch: step, epoch, generation, loss, samples, learning_rate",
+    "evaluation": "on the test split: step, epoch, generation, loss, accuracy",
+    "parameters": "sha256 of the final parameters' bytes",
+}
+MESSAGE_KINDS = {
+    "depart": "the first byte of a message goes on the wire: to, tag, size_bytes",
+    "deliver": "a message arrives: source, tag, size_bytes",
+}
+KINDS = SCHEDULE_KINDS | NUMBERS_KINDS | MESSAGE_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at `time_ns` on `node`."""
+
+    time_ns: int
+    node: str
+    kind: str
+    fields: dict[str, Any]
+
+    def line(self) -> str:
+        """Return the canonical JSON line.
+
+        >>> Event(5, "node0", "commit", {"step": 3, "generation": 0}).line()
+        '{"generation":0,"kind":"commit","node":"node0","step":3,"time_ns":5}'
+        """
+        record = {"time_ns": self.time_ns, "node": self.node, "kind": self.kind, **self.fields}
+        return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
+
+
+class Trace:
+    """The log of a run, at detail `steps`, or with each message's departure and delivery as well.
+
+    >>> trace = Trace()
+    >>> trace.record(7, "node1", "compute_end")
+    >>> trace.record(7, "node0", "compute_end")
+    >>> [event.node for event in trace.events()]
+    ['node0', 'node1']
+    """
+
+    def __init__(self, detail: Detail = "steps", watch: Callable[[Event], None] | None = None):
+        """`watch` is called with each event as it is recorded; it must not change anything."""
+        self.detail = detail
+        self._events: list[Event] = []
+        self._watch = watch
+
+    def record(self, time_ns: int, node: str, kind: str, **fields: Any) -> None:
+        """Write an event down. Fields must be JSON: integers, strings, booleans, lists; floats in numbers only."""
+        assert kind in KINDS, f"{kind} is not a kind of event"
+        if kind not in MESSAGE_KINDS or self.detail == "messages":
+            event = Event(time_ns, node, kind, fields)
+            self._events.append(event)
+            if self._watch is not None:
+                self._watch(event)
+
+    def events(self) -> tuple[Event, ...]:
+        """Return all events in canonical order."""
+        # sorted() keeps the order of equals, which is the order in which that node recorded them.
+        return tuple(sorted(self._events, key=lambda event: (event.time_ns, event.node, event.kind)))
+
+
+def digest(events: Iterable[Event], kinds: Iterable[str]) -> str:
+    """Return `sha256:` and 64 hex digits over the lines of the given kinds.
+
+    >>> digest([], SCHEDULE_KINDS)[:14]
+    'sha256:e3b0c44'
+    """
+    wanted = frozenset(kinds)
+    state = hashlib.sha256()
+    for event in events:
+        if event.kind in wanted:
+            state.update(event.line().encode() + b"\n")
+    return f"sha256:{state.hexdigest()}"

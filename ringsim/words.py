@@ -1,0 +1,59 @@
+"""Pieces of sentences: a list in words, a value in quotes, a guess at what was meant.
+
+What is not here: sentences.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_LONGEST = 60  # Characters of a value that a sentence shows.
+
+
+def close(word: Any, choices: Iterable[str]) -> str | None:
+    """Return the choice that `word` is probably a slip of, or None.
+
+    >>> close("Rign", ["local", "ring"]), close(3, ["local"])
+    ('ring', None)
+    """
+    folded = {choice.lower(): choice for choice in choices}
+    guess = difflib.get_close_matches(word.lower(), folded, n=1) if isinstance(word, str) else []
+    return folded[guess[0]] if guess else None
+
+
+def listed(words: Sequence[str], last: str = "or") -> str:
+    """Return words as a sentence lists them.
+
+    >>> listed(["reset"]), listed(["a", "b", "c"], "and")
+    ('reset', 'a, b and c')
+    """
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def shown(value: Any) -> str:
+    """Return a value from a file as a sentence shows it.
+
+    >>> shown("4"), shown(4), shown(True), shown([4])
+    ('"4"', '4', 'true', 'a list')
+    """
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return "an empty value" if value is None else str(value).lower()
+    return f'"{shortened(value)}"' if isinstance(value, str) else shortened(str(value))
+
+
+def shortened(text: str) -> str:
+    """Return a text cut to what fits into a sentence."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and what else cannot be printed.
+
+    >>> one_line("a\\nb")
+    'a b'
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()

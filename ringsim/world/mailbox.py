@@ -1,0 +1,127 @@
+"""What has reached one life of a node: messages not yet read, and the news of connections that broke.
+
+A connection is with a *life* (incarnation) of a peer, and inside a collective also with a *generation* of the group.
+Messages that came before a connection broke can still be read; after them comes PeerLost. What is not here: waiting
+(`node.py`), and travelling (`network.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ringsim.errors import PeerLost, Restarted
+from ringsim.node import Group, Message
+
+# Which conversation a message belongs to: a group's generation, or None outside of collectives.
+Channel = int | None
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """The news, between messages, that a peer is gone: for those who receive from anybody."""
+
+    peer: str
+
+
+@dataclass
+class Mailbox:
+    """Unread messages and broken connections.
+
+    >>> box = Mailbox()
+    >>> box.put(Message("node1", 0, "hello", 42, 8), None)
+    >>> box.lose("node1", 0, restarted=False)
+    >>> box.take(None, "node1", None).payload
+    42
+    >>> box.take(None, "node1", None)
+    Traceback (most recent call last):
+    ...
+    ringsim.errors.PeerLost: lost the connection to node1
+    """
+
+    group: Group | None = None
+    _unread: dict[Channel, list[Message | _Lost]] = field(default_factory=dict)
+    _lost: dict[str, int] = field(default_factory=dict)  # peer -> its latest life that is known to be over
+    _restarted: dict[str, int] = field(default_factory=dict)  # ... known because a later life answered
+    _closed: dict[tuple[str, int], None] = field(default_factory=dict)  # (peer, generation) that the peer has left
+    _view: dict[str, int] = field(default_factory=dict)  # peer -> the life of it that we talk to
+
+    def put(self, message: Message, channel: Channel) -> None:
+        """Take in a message that has arrived. What belongs to an older generation is thrown away."""
+        if channel is None:
+            self._view[message.source] = max(message.incarnation, self._view.get(message.source, 0))
+        elif self.group is not None and channel < self.group.generation:
+            return
+        self._unread.setdefault(channel, []).append(message)
+
+    def lose(self, peer: str, incarnation: int, *, restarted: bool) -> None:
+        """Note that the connections to one life of `peer` broke."""
+        if incarnation <= self._lost.get(peer, -1):
+            return
+        self._lost[peer] = incarnation
+        if restarted:
+            self._restarted[peer] = incarnation
+        self._unread.setdefault(None, []).append(_Lost(peer))
+
+    def refuse(self, peer: str) -> None:
+        """Note that no new life of `peer` answers: we still have only the connection that broke."""
+        if peer in self._lost:
+            self._view[peer] = min(self._view.get(peer, 0), self._lost[peer])
+
+    def close(self, peer: str, generation: int) -> None:
+        """Note that `peer` has left a generation of the group."""
+        self._closed[peer, generation] = None
+
+    def join(self, group: Group) -> None:
+        """Throw away what older generations left behind."""
+        self.group = group
+        self._unread = {
+            channel: messages
+            for channel, messages in self._unread.items()
+            if channel is None or channel >= group.generation
+        }
+        self._closed = {key: None for key in self._closed if key[1] >= group.generation}
+
+    def life(self, peer: str, channel: Channel) -> int:
+        """Return which life of `peer` a message on `channel` is for."""
+        if channel is None:
+            return self._view.setdefault(peer, 0)
+        assert self.group is not None, "a collective needs a group"
+        assert self.group.generation == channel, "a collective is played in the group that was joined last"
+        return next(member.incarnation for member in self.group.members if member.name == peer)
+
+    def reconnect(self, peer: str) -> None:
+        """Talk to the next life of `peer` from now on, if the one we talked to is over."""
+        if self._is_lost(peer, None):
+            self._view[peer] = self._lost[peer] + 1
+
+    def take(self, channel: Channel, source: str | None, tag: Any) -> Message | None:
+        """Return the first message that fits, or None if it may still come. Raises PeerLost if it cannot.
+
+        A receive from anybody also gets the news of lost peers, each once, in the order in which all this came.
+        """
+        unread = self._unread.get(channel, [])
+        for position, item in enumerate(unread):
+            if isinstance(item, _Lost):
+                if source is None:
+                    del unread[position]
+                    raise self._lost_error(item.peer)
+            elif source in (None, item.source) and tag in (None, item.tag):
+                del unread[position]
+                return item
+        if source is not None:
+            self.check(source, channel)
+        return None
+
+    def check(self, peer: str, channel: Channel) -> None:
+        """Raise PeerLost if the connection to `peer` is broken."""
+        if self._is_lost(peer, channel):
+            raise self._lost_error(peer)
+
+    def _is_lost(self, peer: str, channel: Channel) -> bool:
+        if channel is not None and (peer, channel) in self._closed:
+            return True
+        return peer in self._lost and self._lost[peer] >= self.life(peer, channel)
+
+    def _lost_error(self, peer: str) -> PeerLost:
+        return Restarted(peer) if self._restarted.get(peer, -1) == self._lost.get(peer) else PeerLost(peer)

@@ -1,0 +1,403 @@
+"""`play`: machines, network, programs and faults put together, and played to the end in virtual time.
+
+What is not here: what the programs do (`strategies/`), and what the run means (`simulate.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import simpy
+
+from ringsim.errors import InvariantBroken, NodeError
+from ringsim.node import Group, Operation, Plan, Program
+from ringsim.scenario import At, Host, Scenario, rank_names
+from ringsim.trace import Trace
+from ringsim.world import faults
+from ringsim.world.account import Account
+from ringsim.world.clock import Clock, Phase
+from ringsim.world.network import Address, Network, Traffic, Transfer
+from ringsim.world.node import SimNode
+from ringsim.world.sharing import Sharing
+
+Ending = Literal["over", "stalled", "late"]
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A fault that happened: which of the scenario's, on which ranks, and when."""
+
+    number: int
+    ranks: tuple[str, ...]
+    at_ns: int
+
+
+@dataclass(frozen=True)
+class Played:
+    """What is left when a run is over: plain data."""
+
+    ending: Ending
+    time_ns: int
+    results: Mapping[str, Any]  # what the programs that reached their end returned
+    failures: Mapping[str, str]  # why the others ended, in words
+    waiting: Mapping[str, str]  # who still waits, for what
+    accounts: Mapping[str, Account]
+    traffic: Traffic
+    injected: tuple[Injected, ...]
+    not_applicable: frozenset[int]  # faults on machines that do not exist under this strategy
+
+
+@dataclass
+class _Machine:
+    host: Host
+    ranks: tuple[str, ...]
+    processor: int
+    up: bool = True
+    notice: str = "reset"
+
+
+@dataclass
+class _Moment:
+    """A fault that waits for a node's progress."""
+
+    ranks: tuple[str, ...]
+    step: int
+    segment: int
+    event: simpy.Event
+    number: int
+
+
+@dataclass
+class _Life:
+    node: SimNode
+    process: simpy.Process | None = None
+    running: bool = False
+
+
+@dataclass
+class _Books:
+    """What the world writes down for `Played`."""
+
+    results: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    injected: list[Injected] = field(default_factory=list)
+    not_applicable: list[int] = field(default_factory=list)
+
+
+def play(
+    scenario: Scenario,
+    programs: Sequence[Program],
+    extra_machines: Sequence[Host],
+    trace: Trace,
+    shuffle_ties: int | None = None,
+) -> Played:
+    """Play `programs` on the scenario's machines and `extra_machines`, with the scenario's faults.
+
+    Faults on machines that do not exist here are left out. `shuffle_ties` seeds a random order of SimPy's own ties,
+    which must change nothing.
+    """
+    world = World(scenario, programs, extra_machines, trace, shuffle_ties)
+    for number, fault in enumerate(scenario.faults):
+        if world.has(fault.node):
+            world.clock.start(faults.crash(world, number, fault))
+        else:
+            world.not_applicable(number)
+    for program in programs:
+        world.start(program.node)
+    ending = world.clock.run(world.is_over, scenario.max_virtual_time)
+    return world.close_books("stalled" if ending == "dry" else "late" if ending == "late" else "over")
+
+
+class World:
+    """The running simulation, as nodes and faults see it."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        programs: Sequence[Program],
+        extra_machines: Sequence[Host],
+        trace: Trace,
+        shuffle_ties: int | None,
+    ):
+        self.seed = scenario.seed
+        self.trace = trace
+        self.clock = Clock(shuffle_ties)
+        self.sharing = Sharing(self.clock)
+        hosts = [_with_defaults(host, scenario) for host in (*scenario.cluster.nodes, *extra_machines)]
+        self.network = Network(self.clock, self.sharing, scenario.cluster.network, hosts, self._arrived, self._on_wire)
+        self._machines = {
+            host.name: _Machine(host, rank_names(host), self.sharing.resource(host.speed or 1)) for host in hosts
+        }
+        self._programs = {program.node: program for program in programs}
+        self._lives: dict[str, _Life] = {}
+        for machine in self._machines.values():
+            for rank in machine.ranks:
+                address = Address(len(self._lives), rank, machine.host.name, 0)
+                self._lives[rank] = _Life(SimNode(self, address))
+        self._accounts = {rank: Account() for rank in self._lives}
+        self._moments: list[_Moment] = []
+        self._restarts_pending = 0
+        self._running_workers = 0
+        self._finished: dict[tuple[int, int], dict[int, Any]] = {}
+        self._books = _Books()
+
+    # --- what nodes ask -----------------------------------------------------------------------------------------------
+
+    def account(self, rank: str) -> Account:
+        return self._accounts[rank]
+
+    def address(self, rank: str) -> Address:
+        """Return where `rank` is now, in its latest life."""
+        return self._lives[rank].node.address
+
+    def host(self, node: SimNode) -> Host:
+        return self._machines[node.address.host].host
+
+    def processor(self, node: SimNode) -> int:
+        """Return the resource that `node` computes on; ranks on one machine share it."""
+        return self._machines[node.address.host].processor
+
+    def close(self, node: SimNode, group: Group) -> None:
+        """`node` is out of `group`: nothing more of this generation comes or goes, and the others see a reset."""
+        generation = group.generation
+        self.network.kill(
+            lambda transfer: transfer.channel == generation and node.name in (transfer.source.name, transfer.target)
+        )
+        for member in group.members:
+            peer = self._lives[member.name].node
+            if peer is not node:
+                self._tell(node, peer, lambda peer=peer: peer.mailbox.close(node.name, generation))  # type: ignore[misc]
+        self.account(node.name).set(self.clock.now_ns, recovering=True)
+
+    def collective_finished(self, node: SimNode, group: Group, sequence: int, plan: Plan, result: Any) -> None:
+        """When the last member has its result, see that all agree."""
+        results = self._finished.setdefault((group.generation, sequence), {})
+        results[group.names.index(node.name)] = result
+        if len(results) == len(group.members):
+            del self._finished[group.generation, sequence]
+            difference = plan.disagreement([results[rank] for rank in range(len(results))])
+            if difference is not None:
+                raise InvariantBroken(f"generation {group.generation}, collective {sequence}: {difference}")
+
+    def progress(self, node: SimNode, step: int, segment: int) -> None:
+        """`node` has begun `step`, or received its `segment`-th message in it: is that some fault's moment?"""
+        for moment in self._moments:
+            here = node.name in moment.ranks and (moment.step, moment.segment) == (step, segment)
+            if here and not moment.event.triggered:
+                self.clock.at(self.clock.now_ns, Phase.FAULT, (moment.number,), _once(moment.event))
+
+    # --- what faults do -----------------------------------------------------------------------------------------------
+
+    def has(self, machine: str) -> bool:
+        """Say whether there is such a machine, with a program on it."""
+        return machine in self._machines and any(rank in self._programs for rank in self._machines[machine].ranks)
+
+    def not_applicable(self, number: int) -> None:
+        """Note a fault on a machine that does not exist under this strategy."""
+        self._books.not_applicable.append(number)
+
+    def is_up(self, machine: str) -> bool:
+        return self._machines[machine].up
+
+    def moment(self, number: int, machine: str, at: At) -> simpy.Event:
+        """Return an event at the moment `at` names."""
+        event = self.clock.event()
+        if at.time is not None:
+            self.clock.at(at.time, Phase.FAULT, (number,), _once(event), daemon=True)
+        else:
+            assert at.step is not None
+            ranks = self._machines[machine].ranks
+            self._moments.append(_Moment(ranks, at.step, at.segment or 0, event, number))
+        return event
+
+    def fault_timer(self, number: int, delay_ns: int) -> simpy.Event:
+        """Return an event `delay_ns` from now. Unlike a moment still to come, it keeps a run from having stalled."""
+        event = self.clock.event()
+        self._restarts_pending += 1
+        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), _once(event))
+        return event
+
+    def crash(self, number: int, machine: str, notice: str) -> None:
+        """A machine dies: what it held is gone, its flows stop, and its peers see a reset, or nothing (`silence`)."""
+        dying = self._machines[machine]
+        dying.up, dying.notice = False, notice
+        self._books.injected.append(Injected(number, dying.ranks, self.clock.now_ns))
+        for rank in dying.ranks:
+            life = self._lives[rank]
+            life.node.record("crash", notice=notice)
+            self._end_life(life, reset=notice == "reset")
+            self.account(rank).set(self.clock.now_ns, up=False, recovering=False)
+
+    def restart(self, machine: str) -> None:
+        """A dead machine is back, empty; programs that restart begin anew."""
+        self._restarts_pending -= 1
+        self._machines[machine].up = True
+        for rank in self._machines[machine].ranks:
+            old = self._lives[rank].node.address
+            address = Address(old.index, old.name, old.host, old.incarnation + 1)
+            self._lives[rank] = _Life(SimNode(self, address))
+            self._lives[rank].node.record("restart", incarnation=address.incarnation)
+            if rank in self._programs and self._programs[rank].restarts:
+                self.account(rank).set(self.clock.now_ns, up=True, recovering=True)
+                self.start(rank)
+
+    # --- lives --------------------------------------------------------------------------------------------------------
+
+    def start(self, rank: str) -> None:
+        """Run this rank's program in its present life."""
+        life = self._lives[rank]
+        self._set_running(life, True)
+        life.process = self.clock.start(self._live(life, self._programs[rank]))
+
+    def _live(self, life: _Life, program: Program) -> Generator[Any, Any, None]:
+        node = life.node
+        try:
+            result = yield from _as_operation(program, node)
+        except simpy.Interrupt:
+            return  # The machine died; `crash` has seen to everything.
+        except NodeError as error:
+            node.record("ended", reason=str(error))
+            self._books.failures[node.name] = str(error)
+            self._end_life(life, reset=True)
+            self.account(node.name).set(self.clock.now_ns, recovering=False)
+        else:
+            self._set_running(life, False)
+            self._books.results[node.name] = result
+
+    def _end_life(self, life: _Life, *, reset: bool) -> None:
+        node = life.node
+        self._set_running(life, False)
+        if not node.alive:
+            return
+        node.alive = False
+        self.network.kill(lambda transfer: transfer.source is node.address or (transfer.target == node.name))
+        if (
+            life.process is not None
+            and life.process.is_alive
+            and life.process is not self.clock.environment.active_process
+        ):
+            life.process.interrupt()
+        if reset:
+            for other in self._lives.values():
+                if other.node is not node and other.node.alive:
+                    self._tell_lost(node.address, other.node, restarted=False)
+
+    def is_over(self) -> bool:
+        """Say whether no worker runs any more, and none will again."""
+        if self._running_workers:
+            return False
+        some_restart = any(program.worker and program.restarts for program in self._programs.values())
+        return bool(self._books.results) or not (self._restarts_pending and some_restart)
+
+    def _set_running(self, life: _Life, running: bool) -> None:
+        program = self._programs.get(life.node.name)
+        if program is not None and program.worker:
+            self._running_workers += running - life.running
+        life.running = running
+
+    # --- news that travels --------------------------------------------------------------------------------------------
+
+    def _tell(self, sender: SimNode, receiver: SimNode, note: Callable[[], None]) -> None:
+        """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way."""
+        self._tell_at(sender.address, receiver, note)
+
+    def _tell_lost(self, lost: Address, receiver: SimNode, *, restarted: bool) -> None:
+        note = lambda: receiver.mailbox.lose(lost.name, lost.incarnation, restarted=restarted)  # noqa: E731
+        self._tell_at(lost, receiver, note)
+
+    def _tell_at(self, sender: Address, receiver: SimNode, note: Callable[[], None]) -> None:
+        def tell() -> None:
+            if receiver.alive:
+                note()
+                receiver.look()
+
+        when_ns = self.clock.now_ns + self.network.latency_ns(sender.host, receiver.address.host)
+        after_all_channels = 1 << 62
+        key = (receiver.address.index, sender.index, receiver.address.index, after_all_channels)
+        self.clock.at(when_ns, Phase.DELIVER, key, tell)
+
+    def _arrived(self, transfer: Transfer) -> None:
+        target = self._lives[transfer.target].node
+        if target.alive and target.incarnation == transfer.life:
+            self._trace_message("deliver", target.name, transfer, source=transfer.source.name)
+            target.mailbox.put(transfer.message, transfer.channel)
+            target.look()
+        elif self._answers(transfer):
+            self._answer_with_reset(transfer, target)
+
+    def _answer_with_reset(self, transfer: Transfer, target: SimNode) -> None:
+        """Nobody here has that connection, or ever had it."""
+        source = self._lives[transfer.source.name].node
+        if not source.alive or source.address is not transfer.source:
+            return
+        if transfer.life > target.incarnation:
+            self._tell_at(target.address, source, lambda: source.mailbox.refuse(target.name))
+        else:
+            lost = Address(target.address.index, target.name, target.address.host, transfer.life)
+            self._tell_lost(lost, source, restarted=target.alive)
+
+    def _answers(self, transfer: Transfer) -> bool:
+        machine = self._machines[transfer.target_host]
+        return machine.up or machine.notice == "reset"
+
+    def _on_wire(self, transfer: Transfer, change: int) -> None:
+        for rank in (transfer.source.name, transfer.target):
+            self._accounts[rank].wire(self.clock.now_ns, change)
+        if change > 0:
+            self._trace_message("depart", transfer.source.name, transfer, to=transfer.target)
+
+    def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
+        if self.trace.detail == "messages":
+            message = transfer.message
+            self.trace.record(
+                self.clock.now_ns, rank, kind, tag=str(message.tag), size_bytes=message.size_bytes, **fields
+            )
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def close_books(self, ending: Ending) -> Played:
+        """Stop the clock and return what is left."""
+        waiting = {
+            rank: life.node.waits_for for rank, life in self._lives.items() if life.running and life.node.waits_for
+        }
+        self.network.close_books()
+        for account in self._accounts.values():
+            account.close(self.clock.now_ns)
+        for (end, to), count in self.network.traffic.links.items():
+            self.trace.record(self.clock.now_ns, end, "link_bytes", to=to, bytes=count)
+        return Played(
+            ending,
+            self.clock.now_ns,
+            self._books.results,
+            self._books.failures,
+            waiting,
+            self._accounts,
+            self.network.traffic,
+            tuple(self._books.injected),
+            frozenset(self._books.not_applicable),
+        )
+
+
+def _with_defaults(host: Host, scenario: Scenario) -> Host:
+    cluster = scenario.cluster
+    return host.model_copy(
+        update={
+            "speed": cluster.speed if host.speed is None else host.speed,
+            "jitter": cluster.jitter if host.jitter is None else host.jitter,
+            "straggle": cluster.straggle if host.straggle is None else host.straggle,
+        }
+    )
+
+
+def _as_operation(program: Program, node: SimNode) -> Operation[Any]:
+    return program.run(node)
+
+
+def _once(event: simpy.Event) -> Callable[[], None]:
+    def fire() -> None:
+        if not event.triggered:
+            event.succeed()
+
+    return fire
