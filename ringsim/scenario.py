@@ -423,7 +423,12 @@ class Scenario(Settings):
     task: Task = Field(examples=[{"steps": 20}])
     cluster: Cluster = Field(examples=[{"nodes": 4}])
     strategy: Strategy = Field(examples=[{"name": "ring"}])
-    faults: tuple[Crash, ...] = Field((), strict=False)
+    faults: tuple[Crash, ...] = Field(
+        (),
+        strict=False,
+        examples=[[{"kind": "crash", "node": "node0", "at": "3 s"}]],
+        description="what goes wrong, when",
+    )
     max_virtual_time: Duration = Field(1_000 * 3_600 * 10**9, description="a run that lasts longer has stalled")
 
 

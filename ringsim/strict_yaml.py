@@ -88,7 +88,7 @@ def read_scalar(text: str) -> _Meaning:
     >>> read_scalar("4"), read_scalar("0.5"), read_scalar("3 s"), read_scalar("~")
     ((4, None), (0.5, None), ('3 s', None), (None, None))
     >>> read_scalar("1e3")[1]
-    '"1e3" is a number to some readers of YAML and text to others; write 1000.0 or 1.0e+3'
+    '"1e3" is a number to some readers of YAML and text to others; write 1000 or 1.0e+3'
     """
     for pattern, meaning in _MEANINGS:
         if pattern.fullmatch(text):
@@ -152,7 +152,7 @@ def _bare_exponent(text: str) -> _Meaning:
         return _not_finite(text)
     mantissa, exponent = re.split("[eE]", text)
     point, sign = "" if "." in mantissa else ".0", "" if exponent[0] in "+-" else "+"
-    plain = f"{value} or " if 1e-4 <= abs(value) < 1e16 else ""
+    plain = f"{int(value) if value.is_integer() else value} or " if 1e-4 <= abs(value) < 1e16 else ""
     right = f"{plain}{mantissa}{point}e{sign}{exponent}"
     return _refused(f'"{text}" is a number to some readers of YAML and text to others; write {right}')
 
@@ -278,10 +278,12 @@ class _Composer:
             items.append(self._node(event, (*path, len(items))))
         return items
 
-    def _mapping(self, path: Path) -> dict[str, tuple[Mark, _Node]]:
+    def _mapping(self, path: Path) -> dict[str, tuple[Mark, _Node]] | _Broken:
         items: dict[str, tuple[Mark, _Node]] = {}
+        merged = False
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             mark = _mark(event.start_mark)
+            merged = merged or (isinstance(event, yaml.ScalarEvent) and event.value == "<<" and not event.style)
             key = self._key(event, mark, path)
             value = self._node(self._next(), path if key is None else (*path, key))
             if key in items:
@@ -289,7 +291,7 @@ class _Composer:
                 self._mistake(mark, (*path, key), f"this key stands in line {first} already; keep one of them")
             elif key is not None:
                 items[key] = mark, value
-        return items
+        return BROKEN if merged else items  # Nobody knows which keys it would have.
 
     def _key(self, event: Any, mark: Mark, path: Path) -> str | None:
         """Return the key that begins with `event`, or None after saying why it is not one."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 
 _QUANTITY = re.compile(r"\s*([+-]?\d[\d_]*(?:\.\d+)?)\s*(\S*)\s*")
 _SPELLED_OUT = {"sec": "s", "second": "s", "minute": "min", "hour": "h", "percent": "%", "byte": "b"}
@@ -64,7 +64,9 @@ class Dimension:
             raise ValueError(self._without_unit(number))
         if unit not in self.factors:
             raise ValueError(self._unknown_unit(number, unit))
-        return self._whole(Decimal(number.replace("_", "")) * self.factors[unit], text)
+        # Digits enough for the exact product: the usual 28 would round a long number silently.
+        exact = Context(prec=len(number) + 20)
+        return self._whole(exact.multiply(Decimal(number.replace("_", "")), self.factors[unit]), text)
 
     def format(self, amount: int) -> str:
         """Return `amount` exactly, in the largest unit that needs no more than three decimals.
@@ -104,7 +106,7 @@ class Dimension:
         plain = re.sub("b(ps|/s)$", "bit/s", unit.replace("µ", "u").replace("μ", "u")).lower()
         guess = difflib.get_close_matches(_SPELLED_OUT.get(plain.rstrip("s"), plain), folded, n=1, cutoff=0.4)
         hint = f"; did you mean {self._quoted(f'{number} {folded[guess[0]]}')}?" if guess else ""
-        return f"{self._quoted(unit)} is not a unit of {self.name} (they are {known}){hint}"
+        return f"{self._quoted(unit)} is not a unit for {self.a_name} (they are {known}){hint}"
 
     @staticmethod
     def _quoted(text: str) -> str:

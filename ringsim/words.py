@@ -19,7 +19,7 @@ def close(word: Any, choices: Iterable[str]) -> str | None:
     ('ring', None)
     """
     folded = {choice.lower(): choice for choice in choices}
-    guess = difflib.get_close_matches(word.lower(), folded, n=1) if isinstance(word, str) else []
+    guess = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.65) if isinstance(word, str) else []
     return folded[guess[0]] if guess else None
 
 

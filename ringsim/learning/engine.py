@@ -40,6 +40,10 @@ EVALUATION_ROWS = 1_024
 # Interned gradients that are kept although nobody holds them, so that the next replica's equal buffer finds its twin.
 KEPT_GRADIENTS = 8
 
+# Gradients of less work than this are computed at once where they are asked for: handing one to a thread and back costs
+# as much as computing it (measured: 0.1 ms for an mlp). It is the model's size that decides, and no bit depends on it.
+SIDE_BY_SIDE_FLOP = 500_000_000
+
 _NO_SAMPLE = -1  # fills up a short batch
 
 
@@ -115,6 +119,7 @@ class Engine:
         told: int | None = task.flop_per_sample
         self.flop_per_sample: int = self.model.flop_per_sample if told is None else told
         self._seed = seed
+        self._is_large = rows * self.model.flop_per_sample >= SIDE_BY_SIDE_FLOP
         self._functions = _functions(
             self.model, task.optimizer, rows, self.dataset.train_x.shape, self.dataset.test_x.shape
         )
@@ -168,8 +173,9 @@ class Engine:
     def gradient(self, parameters: Version, samples: Sequence[int]) -> Deferred:
         """Start computing the mean gradient over training samples, named by index, and return it as a promise.
 
-        No samples give zeros and a loss of 0.0. Ask for all workers first and take the values later: they are computed
-        side by side. Raises ValueError for more samples than `rows`, IndexError for one that does not exist.
+        No samples give zeros and a loss of 0.0. Ask for all workers first and take the values later: those of a large
+        model are computed side by side. Raises ValueError for more samples than `rows`, IndexError for one that does
+        not exist.
         """
         asked = (parameters.id, tuple(samples))
         if not self.share_replicas:
@@ -190,7 +196,7 @@ class Engine:
         rows = np.full(self.rows, _NO_SAMPLE, np.int32)
         rows[: len(samples)] = samples
         compute = functools.partial(self._functions.gradient, self._device(parameters), *self._train, rows)
-        if not self._functions.gradient.is_compiled:
+        if not (self._is_large and self._functions.gradient.is_compiled):
             gradient = _gradient(compute)
             return Deferred(lambda: gradient)
         return Deferred(_pool().submit(_gradient, compute).result)
@@ -285,7 +291,8 @@ def _gradient(compute: Callable[[], tuple[jax.Array, jax.Array]]) -> Gradient:
 def _pool() -> ThreadPoolExecutor:
     """Return the threads that gradients are computed on, the same for all engines of a process.
 
-    XLA believes in PJRT_NPROC processors whatever the machine has, so more callers than that only wait for each other.
+    XLA already computes one gradient on PJRT_NPROC threads; two callers fill the gaps between its parallel parts (about
+    a tenth for the cnn on 28x28 images and two cores), and more of them only wait for each other.
     """
     return ThreadPoolExecutor(min(PJRT_NPROC, os.cpu_count() or 1), thread_name_prefix="ringsim-gradient")
 

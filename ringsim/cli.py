@@ -1,0 +1,378 @@
+"""The command line: parse, call, show. Data goes to stdout, progress and errors to stderr.
+
+Exit codes: 0 finished, 1 a fault in ringsim itself, 2 usage, 3 the scenario is invalid, 4 the simulated training could
+not finish, 5 an expectation or a golden record is not met, 130 Ctrl-C. Nothing heavy is imported before a command
+needs it: `--help` and `validate` know neither jax nor numpy. What is not here: anything but words and wiring.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ringsim import __version__
+from ringsim.errors import RingsimError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ringsim.result import Result
+    from ringsim.scenario_file import Loaded
+
+FAULT_IN_RINGSIM, COULD_NOT_FINISH, NOT_MET, CTRL_C = 1, 4, 5, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code. Every error is a sentence, never a traceback."""
+    try:
+        code = cli.main(args=None if arguments is None else list(arguments), prog_name="ringsim", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except RingsimError as error:
+        _complain(str(error))
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_code
+    except click.ClickException as error:
+        error.show()
+        return UsageError.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain("stopped")
+        return CTRL_C
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if "RINGSIM_TRACEBACK" in os.environ:
+            raise
+        _complain(
+            f"a fault in ringsim itself: {type(error).__name__}: {error}\n"
+            "Set RINGSIM_TRACEBACK=1 to see where, and please report it with the scenario."
+        )
+        return FAULT_IN_RINGSIM
+
+
+def _complain(text: str) -> None:
+    click.echo(click.style("error: ", fg="red", bold=True) + text if "\n" not in text else text, err=True)
+
+
+# --- options that several commands share ------------------------------------------------------------------------------
+
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key; the rightmost wins."
+)
+_seed = click.option("--seed", type=click.IntRange(min=0), help="Override the scenario's seed.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+_quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+_file = click.argument("file")
+_files = click.argument("files", nargs=-1, required=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, no_args_is_help=True)
+@click.version_option(__version__, prog_name="ringsim")
+def cli() -> None:
+    """A deterministic laboratory for distributed training: virtual time, real gradients, the same digest every run.
+
+    Start with:  ringsim run 4node_fail
+    """
+
+
+# --- playing ----------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@_file
+@_set
+@_seed
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the run folder here.")
+@click.option("--trace", type=click.Choice(["steps", "messages"]), default="steps", show_default=True, help="Detail.")
+@click.option("--speed-up", is_flag=True, help="Play the local twin as well, and say how many times faster this is.")
+@_json
+@_quiet
+def run(
+    file: str,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    out: Path | None,
+    trace: Any,
+    speed_up: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Play FILE, a scenario or the name of a shipped one, to its end."""
+    from ringsim.report import run_folder
+
+    if out is not None:
+        run_folder.prepare(out)
+    loaded = _load(file, overrides, seed, quiet)
+    result = _play(loaded, trace, shown=not (quiet or as_json))
+    result = result.with_command(_command("run", file, overrides, seed))
+    faster = _speed_up(loaded, result) if speed_up else None
+    if out is not None:
+        run_folder.write(result, out)
+    if as_json:
+        extra = {} if faster is None else {"speed_up": faster}
+        click.echo(json.dumps({**result.summary(), **extra}, indent=2))
+    elif not quiet:
+        from ringsim.report.table import show_run
+
+        show_run(result, _console(), faster)
+        _suggest(file, result, out)
+    return 0 if result.outcome.is_success else COULD_NOT_FINISH
+
+
+@cli.command()
+@_files
+@click.option("--strategies", help="Play each scenario under each of these, such as ring,parameter_server,local.")
+@_set
+@_seed
+@_json
+@_quiet
+def compare(
+    files: tuple[str, ...],
+    strategies: str | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Play FILES side by side: the same cluster, samples and faults, under each strategy."""
+    variants = [name.strip() for name in strategies.split(",")] if strategies else [None]
+    results: list[tuple[str, Result]] = []
+    for file in files:
+        for variant in variants:
+            chosen = overrides if variant is None else (*overrides, f"strategy.name={variant}")
+            loaded = _load(file, chosen, seed, quiet=quiet)
+            result = _play(loaded, "steps", shown=not (quiet or as_json))
+            command = _command("run", file, chosen, seed)
+            several = len(files) > 1 or variant is None
+            heading = "\n".join([*([result.scenario.name] if several else []), _strategy_heading(result)])
+            results.append((heading, result.with_command(command)))
+    if as_json:
+        click.echo(json.dumps([result.summary() for _, result in results], indent=2))
+    elif not quiet:
+        from ringsim.report.table import compare_table
+
+        _console().print(compare_table(results))
+    return 0
+
+
+@cli.command("list")
+@_json
+def list_(as_json: bool) -> int:
+    """Show the shipped scenarios and the question each of them asks."""
+    from ringsim import shipped
+
+    found = {name: shipped.question(shipped.find(name)) for name in shipped.names()}
+    if as_json:
+        click.echo(json.dumps([{"name": name, "question": question} for name, question in found.items()], indent=2))
+        return 0
+    width = max(map(len, found), default=0)
+    for name, question in found.items():
+        click.echo(
+            click.wrap_text(question, 100, initial_indent=f"{name:{width}}  ", subsequent_indent=" " * (width + 2))
+        )
+    click.echo("\nPlay one with: ringsim run NAME")
+    return 0
+
+
+# --- scenario files ---------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@_files
+@_set
+@_json
+def validate(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> int:
+    """Check FILES without playing them; every mistake is told with its place."""
+    from ringsim.errors import ScenarioInvalid
+
+    report, worst = [], 0
+    for file in files:
+        try:
+            loaded = _load(file, overrides, None, quiet=True)
+        except ScenarioInvalid as error:
+            worst = error.exit_code
+            problems = [vars(problem) for problem in error.problems]
+            report.append({"file": file, "valid": False, "problems": problems})
+            if not as_json:
+                _complain(str(error))
+        else:
+            report.append({"file": file, "valid": True, "problems": []})
+            if not as_json:
+                click.echo(f"{file}: valid ({loaded.scenario.name})")
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    return worst
+
+
+@cli.command()
+def schema() -> int:
+    """Print the JSON Schema of a scenario file, for editors."""
+    from ringsim.scenario_file import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--nodes", type=click.IntRange(1, 100_000), default=4, show_default=True, help="Machines.")
+def new(file: Path, nodes: int) -> int:
+    """Write a commented scenario to FILE, which must not exist yet."""
+    from ringsim.report.run_folder import write_whole
+    from ringsim.scenario_file import template
+
+    if file.exists():
+        raise UsageError(f"{file} exists already; give another name, or remove it first")
+    if file.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"{file} should end in .yaml")
+    write_whole(file, template(nodes, _scenario_name(file)))
+    click.echo(f"wrote {file}; play it with: ringsim run {shlex.quote(str(file))}")
+    return 0
+
+
+# --- the same again ---------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@_files
+def record(files: tuple[str, ...]) -> int:
+    """Play FILES and write a golden record beside each: digests, key figures, environment."""
+    from ringsim import records, shipped
+    from ringsim.report.run_folder import write_whole
+
+    for file in files:
+        path = shipped.find(file)
+        result = _play(_load(file, (), None, quiet=False), "steps", shown=True)
+        written = write_whole(records.record_path(path), json.dumps(records.make(result), indent=1) + "\n")
+        click.echo(f"{written}: {result.outcome_sentence}")
+    return 0
+
+
+@cli.command()
+@_files
+@_json
+def verify(files: tuple[str, ...], as_json: bool) -> int:
+    """Play FILES and compare them with their golden records."""
+    from ringsim import records, shipped
+
+    known = [(file, records.read(records.record_path(shipped.find(file)))) for file in files]
+    report = []
+    for file, golden in known:
+        result = _play(_load(file, (), None, quiet=as_json), "steps", shown=not as_json)
+        verdict = records.verify(result, golden)
+        report.append({"file": file, "met": verdict.difference is None, **vars(verdict)})
+        if not as_json:
+            met = f"as recorded (schedule exactly, numbers {verdict.numbers})"
+            click.echo(f"{file}: {verdict.difference or met}")
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    return 0 if all(line["met"] for line in report) else NOT_MET
+
+
+@cli.command()
+@_file
+@_set
+@_seed
+@_json
+def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool) -> int:
+    """Play FILE twice, the second time in another process with other cores and hash seed, and name any difference."""
+    from ringsim.check import replay
+
+    result = _play(_load(file, overrides, seed, quiet=as_json), "steps", shown=not as_json)
+    again = replay(result, _arguments(file, overrides, seed))
+    digests = {"schedule": result.schedule_digest, "numbers": result.numbers_digest}
+    if as_json:
+        click.echo(json.dumps({**vars(again), "digest": digests}, indent=2))
+    elif again.difference is None:
+        click.echo(f"the same, event by event and bit by bit, in {again.how}")
+        for name, value in digests.items():
+            click.echo(f"{name}  {value}")
+    else:
+        _complain(f"not the same in {again.how}; the first difference: {again.difference}")
+    return 0 if again.difference is None else NOT_MET
+
+
+# --- wiring -----------------------------------------------------------------------------------------------------------
+
+
+def _load(file: str, overrides: Sequence[str], seed: int | None, quiet: bool) -> Loaded:
+    from ringsim import scenario_file, shipped
+
+    loaded = scenario_file.load(shipped.find(file), overrides=overrides, seed=seed)
+    if not quiet:
+        for note in loaded.notes:
+            click.echo(f"note: {note}", err=True)
+    return loaded
+
+
+def _play(loaded: Loaded, trace: Any, *, shown: bool) -> Result:
+    from ringsim.report.progress import progress
+    from ringsim.simulate import simulate
+
+    with progress(loaded.scenario, shown=shown) as watch:
+        return simulate(loaded.scenario, trace=trace, watch=watch)
+
+
+def _speed_up(loaded: Loaded, result: Result) -> float | None:
+    """Return how many times as fast this was as the local twin, a step for a step."""
+    from ringsim.scenario import Local
+    from ringsim.simulate import simulate
+
+    twin = simulate(loaded.scenario.model_copy(update={"strategy": Local(name="local"), "faults": ()}))
+    if not result.steps or not result.virtual_time_ns:
+        return None
+    return (twin.virtual_time_ns / twin.steps) / (result.virtual_time_ns / result.steps)
+
+
+def _arguments(file: str, overrides: Sequence[str], seed: int | None) -> list[str]:
+    sets = [part for override in overrides for part in ("--set", override)]
+    return [file, *sets, *([] if seed is None else ["--seed", str(seed)])]
+
+
+def _command(command: str, file: str, overrides: Sequence[str], seed: int | None) -> str:
+    return shlex.join(["ringsim", command, *_arguments(file, overrides, seed)])
+
+
+def _strategy_heading(result: Result) -> str:
+    settings = result.scenario.strategy
+    policy = getattr(settings, "on_failure", None)
+    return settings.name if policy is None else f"{settings.name} ({policy})"
+
+
+def _scenario_name(file: Path) -> str:
+    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "_" for letter in file.stem)
+    return name if name[:1].isalnum() else f"s{name}"
+
+
+def _suggest(file: str, result: Result, out: Path | None) -> None:
+    """Say what to do next, on stderr, so that stdout stays the table."""
+    quoted = shlex.quote(file)
+    if result.scenario.strategy.name == "local":
+        following = f"ringsim run {quoted} --set strategy.name=ring"
+    else:
+        following = f"ringsim compare {quoted} --strategies ring,parameter_server,local"
+    if out is not None:
+        click.echo(f"The run folder is {out}.", err=True)
+    click.echo(f"Next: {following}", err=True)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Off a terminal nobody's window limits the width.
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)

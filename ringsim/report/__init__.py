@@ -1,0 +1,8 @@
+"""Showing results to people and machines.
+
+    table.py        one run, or several side by side, as a table on the terminal
+    run_folder.py   summary.json, metrics.csv, trace.jsonl and the resolved scenario in a folder
+    progress.py     a progress bar while a run lasts
+
+What is not here: figures. Everything shown is in `Result`.
+"""

@@ -1,0 +1,31 @@
+"""A progress bar on stderr, where somebody looks at a terminal. What is not here: anything that a file should keep."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ringsim.scenario import Scenario, planned_steps
+from ringsim.trace import Event
+from ringsim.units import about_duration
+
+
+@contextmanager
+def progress(scenario: Scenario, *, shown: bool) -> Iterator[Callable[[Event], None] | None]:
+    """Show how far a run is; gives the function to watch its events with, or None where nobody looks."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[time]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(scenario.name, total=planned_steps(scenario), time="")
+
+        def watch(event: Event) -> None:
+            if event.kind == "update":
+                bar.update(task, completed=event.fields["step"], time=f"virtual {about_duration(event.time_ns)}")
+
+        yield watch

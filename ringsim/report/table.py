@@ -1,0 +1,185 @@
+"""Results as tables a person understands: one run from top to bottom, several runs side by side.
+
+What is not here: figures that are not in `Result`, and the machine's form (`Result.summary`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ringsim.result import TIMES, Failure, Result
+from ringsim.units import about_duration
+
+Rows = list[tuple[str, str]]
+
+
+def show_run(result: Result, console: Console, speed_up: float | None = None) -> None:
+    """Print one run. `speed_up`: against the local twin, if that was played."""
+    console.print(run_table(result, speed_up))
+
+
+def run_table(result: Result, speed_up: float | None = None) -> RenderableType:
+    """Return what `run` prints."""
+    colour = "green" if result.outcome.is_success else "red"
+    table = _plain_table()
+    for name, value in _run_rows(result, speed_up):
+        table.add_row(name, value)
+    parts: list[RenderableType] = [Text(_capital(result.outcome_sentence), style=f"bold {colour}"), table]
+    parts += [failure_table(result.failures)] if result.failures else []
+    parts += [Text(f"Not reached: {line}", style="yellow") for line in result.faults_not_reached]
+    parts += [
+        Text(f"Not applicable with {result.scenario.strategy.name}: {line}", style="yellow")
+        for line in result.faults_not_applicable
+    ]
+    parts.append(digest_table(result))
+    return Group(*parts)
+
+
+def failure_table(failures: Sequence[Failure]) -> Table:
+    """Return what each failure cost."""
+    table = Table(
+        title="What the failures cost", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
+    )
+    for heading in ("fault", "at", "detected after", "steps rolled back", "resumed after", "back to full size after"):
+        table.add_column(heading, justify="left" if heading == "fault" else "right")
+    for failure in failures:
+        table.add_row(
+            f"{failure.kind} of {failure.node}",
+            about_duration(failure.at_ns),
+            _after(failure.at_ns, failure.detected_at_ns),
+            str(failure.rolled_back_steps),
+            _after(failure.at_ns, failure.resumed_at_ns),
+            _after(failure.at_ns, failure.recovered_at_ns),
+        )
+    return table
+
+
+def digest_table(result: Result) -> Table:
+    """Return the two digests and the command that repeats them."""
+    table = _plain_table()
+    table.add_row("schedule", result.schedule_digest)
+    table.add_row("numbers", result.numbers_digest)
+    if result.command is not None:
+        table.add_row("repeat it", result.command)
+    return table
+
+
+def compare_table(results: Sequence[tuple[str, Result]]) -> Table:
+    """Return several runs side by side, each under its heading."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for heading, _ in results:
+        table.add_column(heading, justify="right", overflow="fold")
+    rows = [_compare_rows(result) for _, result in results]
+    for line in zip(*rows, strict=True):
+        table.add_row(line[0][0], *(value for _, value in line))
+    return table
+
+
+def _run_rows(result: Result, speed_up: float | None) -> Rows:
+    rows = [
+        ("scenario", f"{result.scenario.name} (seed {result.scenario.seed}), {_strategy(result)}"),
+        ("accuracy", _accuracy(result)),
+        ("virtual time", about_duration(result.virtual_time_ns)),
+        ("steps", _steps(result)),
+        ("samples", _samples(result)),
+        ("sent", _bytes(result)),
+        (f"time of {_workers(result)}", _shares(result)),
+        ("learning rate", _rate(result)),
+    ]
+    if speed_up is not None:
+        rows.insert(3, ("speed-up", f"{speed_up:.2f} times as fast as the local twin"))
+    return rows
+
+
+def _compare_rows(result: Result) -> Rows:
+    total_ns = max(1, sum(result.total_ns(field) for field in TIMES))
+    shares = [
+        (field.removesuffix("_ns").replace("_", " "), f"{100 * result.total_ns(field) / total_ns:.1f} %")
+        for field in TIMES
+    ]
+    failures = result.failures
+    return [
+        ("outcome", str(result.outcome)),
+        ("accuracy", "-" if result.accuracy is None else f"{100 * result.accuracy:.1f} %"),
+        ("loss", "-" if result.loss is None else f"{result.loss:.4f}"),
+        ("virtual time", about_duration(result.virtual_time_ns)),
+        ("steps", str(result.steps)),
+        ("bytes sent", f"{result.bytes_sent:,}"),
+        *shares,
+        ("detected after", _listed(_after(f.at_ns, f.detected_at_ns) for f in failures)),
+        ("resumed after", _listed(_after(f.at_ns, f.resumed_at_ns) for f in failures)),
+        ("steps rolled back", str(sum(f.rolled_back_steps for f in failures))),
+        ("samples repeated", str(result.samples.repeated)),
+        ("samples lost", str(result.samples.lost)),
+    ]
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(texts) or "-"
+
+
+def _strategy(result: Result) -> str:
+    settings = result.scenario.strategy
+    policy = getattr(settings, "on_failure", None)
+    return settings.name if policy is None else f"{settings.name}, on failure: {policy}"
+
+
+def _accuracy(result: Result) -> str:
+    if result.accuracy is None or result.loss is None:
+        return "never evaluated"
+    return f"{100 * result.accuracy:.1f} % on the test split (loss {result.loss:.4f})"
+
+
+def _steps(result: Result) -> str:
+    again = result.steps_executed - result.steps
+    return f"{result.steps:,}" + (f", and {again:,} more that were rolled back" if again else "")
+
+
+def _samples(result: Result) -> str:
+    samples = result.samples
+    return f"{samples.counted:,} counted, {samples.repeated:,} repeated, {samples.lost:,} lost"
+
+
+def _bytes(result: Result) -> str:
+    framing = result.bytes_sent - result.payload_bytes_sent
+    return f"{result.bytes_sent:,} bytes" + (f", {framing:,} of them framing" if framing else "")
+
+
+def _workers(result: Result) -> str:
+    return "1 worker" if result.workers == 1 else f"{result.workers} workers"
+
+
+def _shares(result: Result) -> str:
+    total_ns = max(1, sum(result.total_ns(field) for field in TIMES))
+    names = ("compute", "exposed communication", "idle", "recovery", "down")
+    parts = [
+        f"{name} {100 * result.total_ns(field) / total_ns:.1f} %"
+        for name, field in zip(names, TIMES, strict=True)
+        if result.total_ns(field)
+    ]
+    return ", ".join(parts) or "none"
+
+
+def _rate(result: Result) -> str:
+    scaling = result.scenario.task.learning_rate_scaling
+    return f"{'-' if result.learning_rate is None else f'{result.learning_rate:g} at the end'} (scaling: {scaling})"
+
+
+def _after(at_ns: int, then_ns: int | None) -> str:
+    return "never" if then_ns is None else about_duration(then_ns - at_ns)
+
+
+def _plain_table() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
