@@ -322,7 +322,7 @@ def _load(file: str, overrides: Sequence[str], seed: int | None, quiet: bool) ->
 
 def _play(loaded: Loaded, trace: Any, *, shown: bool) -> Result:
     from ringsim.report.progress import progress
-    from ringsim.simulate import simulate
+    from ringsim.simulation import simulate
 
     with progress(loaded.scenario, shown=shown) as watch:
         return simulate(loaded.scenario, trace=trace, watch=watch)
@@ -331,7 +331,7 @@ def _play(loaded: Loaded, trace: Any, *, shown: bool) -> Result:
 def _speed_up(loaded: Loaded, result: Result) -> float | None:
     """Return how many times as fast this was as the local twin, a step for a step."""
     from ringsim.scenario import Local
-    from ringsim.simulate import simulate
+    from ringsim.simulation import simulate
 
     twin = simulate(loaded.scenario.model_copy(update={"strategy": Local(name="local"), "faults": ()}))
     if not result.steps or not result.virtual_time_ns:

@@ -271,7 +271,7 @@ def _drop_foreign(written: _Written, path: Path, before: Any) -> list[str]:
     now = variant_of(models, mapping)
     if now is None or now is was:
         return notes
-    name = tag_of(now) if was is None or tag_of(now) != tag_of(was) else f"on_failure: {mapping['on_failure']}"
+    name = tag_of(now) if was is None or tag_of(now) != tag_of(was) else f"on_failure: {tags_of(now)['on_failure']}"
     for key in [key for key in mapping if key not in now.model_fields and was and key in was.model_fields]:
         if not _is_given(written, (*path, key)):
             del mapping[key]

@@ -1,6 +1,6 @@
 """`play`: machines, network, programs and faults put together, and played to the end in virtual time.
 
-What is not here: what the programs do (`strategies/`), and what the run means (`simulate.py`).
+What is not here: what the programs do (`strategies/`), and what the run means (`simulation.py`).
 """
 
 from __future__ import annotations
