@@ -107,15 +107,18 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
     made = history(events)
     losses: dict[Step, list[Event]] = defaultdict(list)
     evaluations: dict[Step, Event] = {}
+    rates: dict[Step, float] = {}
     updates: dict[Step, list[Event]] = defaultdict(list)
     begun: dict[Step, int] = {}
     for event in events:
-        if event.kind in ("loss", "evaluation", "update", "step_begin"):
+        if event.kind in ("loss", "evaluation", "rate", "update", "step_begin"):
             step = (event.fields["generation"], event.fields["step"])
             if event.kind == "loss":
                 losses[step].append(event)
             elif event.kind == "evaluation":
                 evaluations[step] = event
+            elif event.kind == "rate":
+                rates[step] = event.fields["learning_rate"]
             elif event.kind == "update":
                 updates[step].append(event)
             else:
@@ -131,7 +134,7 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
                 epoch=begun[before],
                 virtual_time_ns=max(event.time_ns for event in reports),
                 loss=_mean_loss(losses[before]),
-                learning_rate=losses[before][0].fields["learning_rate"],
+                learning_rate=rates.get((generation, number)),
                 world_size=reports[0].fields["world_size"],
                 test_loss=None if evaluation is None else evaluation.fields["loss"],
                 accuracy=None if evaluation is None else evaluation.fields["accuracy"],

@@ -47,7 +47,7 @@ def replay(result: Result, arguments: Sequence[str]) -> Replay:
         if not (Path(folder) / "trace.jsonl").exists():
             raise RingsimError(f"the second run failed (exit code {done.returncode}): {done.stderr.strip()}")
         difference = first_difference(result.trace, read_trace(Path(folder)))
-    pinned = f", on {len(cores)} core(s)" if cores is not None else ""
+    pinned = "" if cores is None else ", on 1 core" if len(cores) == 1 else f", on {len(cores)} cores"
     return Replay(f"another process, PYTHONHASHSEED={hash_seed}{pinned}", difference)
 
 

@@ -98,7 +98,13 @@ def cli() -> None:
 @_set
 @_seed
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the run folder here.")
-@click.option("--trace", type=click.Choice(["steps", "messages"]), default="steps", show_default=True, help="Detail.")
+@click.option(
+    "--trace",
+    type=click.Choice(["steps", "messages"]),
+    default="steps",
+    show_default=True,
+    help="Detail of trace.jsonl.",
+)
 @click.option("--speed-up", is_flag=True, help="Play the local twin as well, and say how many times faster this is.")
 @_json
 @_quiet
@@ -149,7 +155,10 @@ def compare(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Play FILES side by side: the same cluster, samples and faults, under each strategy."""
+    """Play FILES side by side, under each strategy.
+
+    The cluster, the samples and the faults are the same; the strategies differ.
+    """
     variants = [name.strip() for name in strategies.split(",")] if strategies else [None]
     results: list[tuple[str, Result]] = []
     for file in files:
@@ -197,7 +206,7 @@ def list_(as_json: bool) -> int:
 @_set
 @_json
 def validate(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> int:
-    """Check FILES without playing them; every mistake is told with its place."""
+    """Find every mistake in FILES, without playing them."""
     from ringsim.errors import ScenarioInvalid
 
     report, worst = [], 0
@@ -251,7 +260,10 @@ def new(file: Path, nodes: int) -> int:
 @cli.command()
 @_files
 def record(files: tuple[str, ...]) -> int:
-    """Play FILES and write a golden record beside each: digests, key figures, environment."""
+    """Play FILES and write a golden record beside each.
+
+    It holds the digests, the key figures and the environment.
+    """
     from ringsim import records, shipped
     from ringsim.report.run_folder import write_whole
 
@@ -290,7 +302,10 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
 @_seed
 @_json
 def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool) -> int:
-    """Play FILE twice, the second time in another process with other cores and hash seed, and name any difference."""
+    """Play FILE twice, and name any difference.
+
+    The second time is in another process, with another number of cores and another hash seed.
+    """
     from ringsim.check import replay
 
     result = _play(_load(file, overrides, seed, quiet=as_json), "steps", shown=not as_json)
@@ -301,7 +316,7 @@ def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool
     elif again.difference is None:
         click.echo(f"the same, event by event and bit by bit, in {again.how}")
         for name, value in digests.items():
-            click.echo(f"{name}  {value}")
+            click.echo(f"{name:8}  {value}")
     else:
         _complain(f"not the same in {again.how}; the first difference: {again.difference}")
     return 0 if again.difference is None else NOT_MET

@@ -88,7 +88,7 @@ class StepRow:
     epoch: int
     virtual_time_ns: int
     loss: float
-    learning_rate: float
+    learning_rate: float | None  # None if rank 0 died before it could tell
     world_size: int
     test_loss: float | None
     accuracy: float | None

@@ -298,9 +298,9 @@ class RingElastic(Settings):
 
 
 class Server(Settings):
-    """The parameter server's own machine; what it does not say is as `cluster` says."""
+    """The parameter server's own machine; what it does not say is as `cluster.network` says."""
 
-    speed: Speed | None = None
+    speed: Speed | None = Field(default=None, description="how fast it averages; default: averaging takes no time")
     bandwidth: Rate | None = None
     latency: Duration | None = None
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ringsim.errors import Problem, ScenarioInvalid
 from ringsim.scenario import (
     RENDEZVOUS,
     SERVER,
@@ -48,6 +49,7 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
     'is beyond the last step, which is 1 (steps count from 0), not 2'
     """
     yield from _check_length(scenario)
+    yield from _check_rate(scenario)
     yield from _check_images(scenario)
     yield from _check_names(scenario)
     yield from _check_shares(scenario)
@@ -57,6 +59,13 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
         yield from _check_instant(scenario, fault, ("faults", index, "at"))
 
 
+def refuse_conflicts(scenario: Scenario) -> None:
+    """Raise ScenarioInvalid if keys do not agree: for scenarios that were made in Python and not read from a file."""
+    problems = tuple(Problem("", dotted(conflict.path), conflict.sentence) for conflict in conflicts(scenario))
+    if problems:
+        raise ScenarioInvalid(problems)
+
+
 def _check_length(scenario: Scenario) -> Iterator[Conflict]:
     said = [key for key in ("epochs", "steps") if getattr(scenario.task, key) is not None]
     both = ("task", "epochs"), ("task", "steps")
@@ -64,6 +73,13 @@ def _check_length(scenario: Scenario) -> Iterator[Conflict]:
         yield Conflict(("task",), 'lacks its length: write "epochs" (passes over the data) or "steps" (updates)', both)
     if len(said) == 2:
         yield Conflict(both[1], 'stands beside "epochs"; keep one of them', both)
+
+
+def _check_rate(scenario: Scenario) -> Iterator[Conflict]:
+    task = scenario.task
+    if task.warm_up_epochs and task.learning_rate_scaling == "none":
+        sentence = "warms up to a scaled rate, and learning_rate_scaling is none; choose linear, sqrt or inverse"
+        yield Conflict(("task", "warm_up_epochs"), sentence, (("task", "learning_rate_scaling"),))
 
 
 def _check_images(scenario: Scenario) -> Iterator[Conflict]:

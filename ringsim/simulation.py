@@ -19,6 +19,7 @@ from ringsim.learning.sampler import Sampler
 from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
 from ringsim.scenario import Scenario, train_size, worker_names, worker_shares
+from ringsim.scenario_checks import refuse_conflicts
 from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
@@ -57,6 +58,7 @@ def simulate(
     >>> result.outcome_sentence, result.samples.counted
     ('finished: 2 steps in 2.32 ms of virtual time', 128)
     """
+    refuse_conflicts(scenario)
     deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)
     rows = max(deployment.shares.values())
     engine = Engine(scenario.task, scenario.seed, rows, share_replicas=share_replicas, model=model)
@@ -98,7 +100,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         virtual_time_ns=played.time_ns,
         loss=evaluated[-1].test_loss if evaluated else None,
         accuracy=evaluated[-1].accuracy if evaluated else None,
-        learning_rate=rows[-1].learning_rate if rows else None,
+        learning_rate=next((row.learning_rate for row in reversed(rows) if row.learning_rate is not None), None),
         bytes_sent=sum(played.traffic.wire.values()),
         payload_bytes_sent=sum(played.traffic.payload.values()),
         nodes=tuple(_node_time(name, played) for name in workers),
@@ -137,7 +139,8 @@ def _outcome(played: Played, final: State | None) -> tuple[Outcome, str]:
         return Outcome.FINISHED, f"finished: {final.step} steps {after}"
     if played.ending == "over":
         # Failures stand in the order in which they happened; the first one took the others with it.
-        why = [*gave_up, *(f"{name} {reason}" for name, reason in played.failures.items()), "every worker is dead"]
+        unfinished = "no worker came to the end of the task" if played.results else "every worker is dead"
+        why = [*gave_up, *(f"{name} {reason}" for name, reason in played.failures.items()), unfinished]
         return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {why[0]}; the state is gone"
     waiting = "; ".join(f"{name} waits for {what}" for name, what in sorted(played.waiting.items()))
     if played.ending == "stalled":

@@ -41,7 +41,8 @@ SCHEDULE_KINDS = {
     "outcome": "outcome",
 }
 NUMBERS_KINDS = {
-    "loss": "the mean loss over a node's own batch: step, epoch, generation, loss, samples, learning_rate",
+    "loss": "the mean loss over a node's own batch: step, epoch, generation, loss, samples",
+    "rate": "the learning rate of an update: step, generation, learning_rate",
     "evaluation": "on the test split: step, epoch, generation, loss, accuracy",
     "parameters": "sha256 of the final parameters' bytes",
 }

@@ -87,9 +87,7 @@ floats = st.floats(-(2.0**100), 2.0**100, width=32)
 def test_any_numbers_give_the_bits_of_the_sum_in_ring_order_whenever_the_ranks_come(data):
     ranks = data.draw(st.integers(1, 6))
     length = data.draw(st.integers(0, 13))
-    inputs = [
-        np.array(data.draw(st.lists(floats, min_size=length, max_size=length)), np.float32) for _ in range(ranks)
-    ]
+    inputs = [np.array(data.draw(st.lists(floats, min_size=length, max_size=length)), np.float32) for _ in range(ranks)]
     enter_ns = data.draw(st.lists(st.integers(0, 400_000), min_size=ranks, max_size=ranks))
     story = play_collective(uniform(ranks), RingAllReduce(), inputs, enter_ns)
     assert {result.tobytes() for result in results_in_rank_order(story)} == {sum_in_ring_order(inputs).tobytes()}

@@ -52,6 +52,11 @@ def test_the_main_job_learns_and_tells_what_the_failure_cost() -> None:
     assert result.accuracy > 0.93
     assert result.virtual_time_ns < 180 * 10**9
     (failure,) = result.failures
+    began, ended = (
+        [event.time_ns for event in result.trace if event.kind == kind and event.node == "node1"]
+        for kind in ("collective_enter", "collective_abort")
+    )
+    assert max(time_ns for time_ns in began if time_ns < failure.at_ns) < failure.at_ns < ended[0], "in an all-reduce"
     assert failure.rolled_back_steps == 2
     assert failure.recovered_at_ns is not None
     assert all(epoch.counted == 1_437 and epoch.lost == 0 for epoch in result.epochs)

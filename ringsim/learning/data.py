@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -87,7 +88,10 @@ def _synthetic(settings: Synthetic, seed: int) -> Dataset:
     test_size = -(-settings.samples // TEST_EVERY)
     train_x, train_y = _points(settings, seed, "train", centres, settings.samples)
     test_x, test_y = _points(settings, seed, "test", centres, test_size)
-    return Dataset(train_x, train_y, test_x, test_y, settings.classes)
+    side = math.isqrt(settings.features)
+    # As many features as a square has pixels can be read as an image, so that a cnn has something to chew on.
+    image_shape = (side, side, 1) if side * side == settings.features else None
+    return Dataset(train_x, train_y, test_x, test_y, settings.classes, image_shape)
 
 
 def _points(

@@ -29,13 +29,13 @@ def run_table(result: Result, speed_up: float | None = None) -> RenderableType:
     for name, value in _run_rows(result, speed_up):
         table.add_row(name, value)
     parts: list[RenderableType] = [Text(_capital(result.outcome_sentence), style=f"bold {colour}"), table]
-    parts += [failure_table(result.failures)] if result.failures else []
+    parts += [Text(), failure_table(result.failures)] if result.failures else []
     parts += [Text(f"Not reached: {line}", style="yellow") for line in result.faults_not_reached]
     parts += [
         Text(f"Not applicable with {result.scenario.strategy.name}: {line}", style="yellow")
         for line in result.faults_not_applicable
     ]
-    parts.append(digest_table(result))
+    parts += [Text(), digest_table(result)]
     return Group(*parts)
 
 
@@ -105,6 +105,7 @@ def _compare_rows(result: Result) -> Rows:
     failures = result.failures
     return [
         ("outcome", str(result.outcome)),
+        ("faults", _faults(result)),
         ("accuracy", "-" if result.accuracy is None else f"{100 * result.accuracy:.1f} %"),
         ("loss", "-" if result.loss is None else f"{result.loss:.4f}"),
         ("virtual time", about_duration(result.virtual_time_ns)),
@@ -117,6 +118,15 @@ def _compare_rows(result: Result) -> Rows:
         ("samples repeated", str(result.samples.repeated)),
         ("samples lost", str(result.samples.lost)),
     ]
+
+
+def _faults(result: Result) -> str:
+    counts = {
+        "hit": len(result.failures),
+        "not reached": len(result.faults_not_reached),
+        "not applicable": len(result.faults_not_applicable),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none"
 
 
 def _listed(texts: Iterable[str]) -> str:

@@ -12,6 +12,9 @@ step after the slowest computation, S bytes, one server whose link is the bottle
     on_failure: wait       the server waits for every worker, if need be for ever: the seed paper's objection
     on_failure: timeout    a worker that is lost, or late by the timeout, is dropped; the mean is over those alive
 
+Adding up takes no time, as in the ring, unless the scenario gives the server a speed: then a multiplication and an
+addition for each number pushed.
+
 A worker that restarts asks for the parameters and takes part again: at once where it is still waited for, else from the
 next step on. The server holds the only copy of the parameters: its death is the end. What is not here: staleness,
 several servers, replicas.
@@ -68,13 +71,11 @@ def deploy(scenario: Scenario) -> Deployment:
     group = Group(0, tuple(Member(name, 0) for name in names))
     timeout_ns = settings.timeout if isinstance(settings, ParameterServerTimeout) else None
     workers = [Role(name, partial(worker, group=group), restarts=True) for name in names]
-    serving = Role(SERVER, partial(server, everybody=group, timeout_ns=timeout_ns), worker=False)
-    machine = Host(
-        name=SERVER,
-        speed=settings.server.speed,
-        bandwidth=settings.server.bandwidth,
-        latency=settings.server.latency,
-    )
+    averages = settings.server.speed is not None
+    serve = partial(server, everybody=group, timeout_ns=timeout_ns, averaging_takes_time=averages)
+    serving = Role(SERVER, serve, worker=False)
+    # Copied, not constructed: the settings are in base units already, not in words.
+    machine = Host(name=SERVER).model_copy(update=dict(settings.server))
     return Deployment([*workers, serving], worker_shares(scenario), (machine,))
 
 
@@ -98,14 +99,18 @@ def _answer(node: Node) -> Operation[tuple[State, Group]]:
     return message.payload.state, message.payload.group
 
 
-def server(node: Node, training: Training, everybody: Group, timeout_ns: int | None) -> Operation[State]:
+def server(
+    node: Node, training: Training, everybody: Group, timeout_ns: int | None, averaging_takes_time: bool
+) -> Operation[State]:
     """Collect, average, update, answer. With no timeout, wait for everybody."""
     state, group = training.initial(), everybody
     while not training.is_finished(state):
         desk = _Desk(node, training, state, group)
         yield from desk.collect(timeout_ns)
         mean = weighted_mean([desk.pushes[name] for name in desk.group.names if name in desk.pushes])
-        state = training.update(node, state, mean, desk.group, reports=True)
+        if averaging_takes_time:
+            yield from node.compute(2 * len(desk.pushes) * training.engine.size)
+        state = training.update(node, state, mean, group, reports=True, contributors=desk.group)
         # In the order of the scenario, so that the sums of the next step are too.
         group = Group(0, tuple(m for m in everybody.members if m.name in desk.group.names or m.name in desk.newcomers))
         recipients = everybody if training.is_finished(state) else group

@@ -99,7 +99,6 @@ class Training:
             generation=group.generation,
             samples=len(batch.samples),
             loss=gradient.loss,
-            learning_rate=self.learning_rate(state, group),
         )
         return gradient
 
@@ -109,11 +108,30 @@ class Training:
         progress_epochs = state.cursor.epoch + state.cursor.position / self.sampler.train_size
         return learning_rate(self.task, world, progress_epochs)
 
-    def update(self, node: Node, state: State, mean: np.ndarray, group: Group, *, reports: bool) -> State:
-        """Apply a mean gradient. The evaluations that are due are made by all, and told by the one that `reports`."""
-        model = self.engine.update(state.model, mean, self.learning_rate(state, group))
+    def update(
+        self,
+        node: Node,
+        state: State,
+        mean: np.ndarray,
+        group: Group,
+        *,
+        reports: bool,
+        contributors: Group | None = None,
+    ) -> State:
+        """Apply a mean gradient to the state it was taken at.
+
+        group: who the step's samples were cut among. contributors: whose gradients are in the mean, if not all of
+        theirs; the learning rate follows these. The evaluations that are due are made by every node that updates, and
+        told, with the rate, by the one that `reports`.
+        """
+        contributors = contributors or group
+        rate = self.learning_rate(state, contributors)
+        model = self.engine.update(state.model, mean, rate)
         state = State(state.step + 1, self.sampler.after(state.cursor, group.names), model)
-        node.record("update", step=state.step, generation=group.generation, world_size=len(group.members))
+        fields = {"step": state.step, "generation": group.generation}
+        node.record("update", **fields, world_size=len(contributors.members))
+        if reports:
+            node.record("rate", **fields, learning_rate=rate)
         return self._evaluated(node, state, group, reports)
 
     def commit(self, node: Node, state: State, group: Group) -> State:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ringsim.world.world import World
 
 _MILLION = 10**6
+_NO_STEP = -1
 
 
 class SimNode:
@@ -39,8 +40,8 @@ class SimNode:
         self._group: Group | None = None
         self._channel: Channel = None
         self._sequence = -1  # the collective entered last in this group
-        self._received = 0  # messages received in this collective
-        self._step = 0  # training step begun last
+        self._received = 0  # messages received in this step's collectives
+        self._step = _NO_STEP  # the training step that was begun last in this group
         self._computations = 0
         self._ready: Callable[[], Any] | None = None
         self._event: simpy.Event | None = None
@@ -63,6 +64,7 @@ class SimNode:
     def join(self, group: Group) -> None:
         self._group = group
         self._sequence = -1
+        self._step = _NO_STEP
         self.mailbox.join(group)
         if group.generation > 0:
             # The ring has been re-formed: until training goes on, this is the failure's time, not training's.
@@ -150,7 +152,6 @@ class SimNode:
         self._sequence += 1
         group, sequence = self.group, self._sequence
         fields = {"plan": plan.name, "sequence": sequence, "generation": group.generation}
-        self._received = 0
         self._channel = group.generation
         self.record("collective_enter", **fields)
         try:
@@ -226,7 +227,7 @@ class SimNode:
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     def begin_step(self, step: int, **fields: Any) -> None:
-        self._step = step
+        self._step, self._received = step, 0
         self.record("step_begin", step=step, **fields)
         self._world.account(self.name).set(self._world.clock.now_ns, recovering=False)
         self._world.progress(self, step, 0)

@@ -150,6 +150,7 @@ class World:
 
     def address(self, rank: str) -> Address:
         """Return where `rank` is now, in its latest life."""
+        assert rank in self._lives, f"a message to {rank}, which does not exist; there are {', '.join(self._lives)}"
         return self._lives[rank].node.address
 
     def host(self, node: SimNode) -> Host:

@@ -1,0 +1,167 @@
+"""No key is accepted and ignored: for every key of a scenario there is a change that changes the run."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from ringsim import load, parse, simulate
+from ringsim.scenario import STRATEGIES, Scenario
+from ringsim.scenario_file import Loaded
+
+BASE = """\
+name: base
+task: {dataset: {kind: synthetic, samples: 120, features: 36}, model: {kind: softmax}, steps: 4, batch_size: 8}
+cluster:
+  nodes: [{name: a}, {name: b}, {name: c}]
+  speed: 1 MFLOP/s
+  network: {bandwidth: 1 Mbit/s}
+strategy: {name: ring}
+"""
+NO_CHANGE_WANTED = {"name"}  # A label: it is told in the summary, and decides nothing.
+
+MOMENTUM = "task.optimizer={kind: momentum, learning_rate: 0.5}"
+ADAM = "task.optimizer={kind: adam, learning_rate: 0.01}"
+TWO_RANKS = "cluster.nodes[0].processes=2"
+STRAGGLE = "cluster.straggle={probability: 50 %, factor: 2.0}"
+FRAMED = "cluster.network.transport={kind: framed}"
+ELASTIC = "strategy={name: ring, on_failure: elastic, commit_every: 2, set_aside: {cooldown: 1 ms}, timeout: 1 s}"
+CRASH = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, restart_after: 10 ms}]"
+SILENT = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, notice: silence}]"
+HUSHED = "faults=[{kind: crash, node: b, at: {step: 1}, notice: silence}]"
+SERVER = "strategy={name: parameter_server}"
+DROPS = "strategy={name: parameter_server, on_failure: timeout, timeout: 50 ms}"
+LONE = "faults=[{kind: crash, node: b, at: 20 ms}, {kind: crash, node: c, at: 20 ms}]"
+
+# (model, key): the overrides that both runs have, and the one that only the second has.
+CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
+    ("Scenario", "seed"): ([], "seed=1"),
+    ("Scenario", "max_virtual_time"): ([], "max_virtual_time=10 ms"),
+    ("Task", "dataset"): ([], "task.dataset={kind: digits}"),
+    ("Task", "model"): ([], "task.model={kind: mlp}"),
+    ("Task", "epochs"): ([], "task.epochs=2"),
+    ("Task", "steps"): ([], "task.steps=3"),
+    ("Task", "batch_size"): ([], "task.batch_size=9"),
+    ("Task", "optimizer"): ([], ADAM),
+    ("Task", "learning_rate_scaling"): ([], "task.learning_rate_scaling=sqrt"),
+    ("Task", "warm_up_epochs"): (["task.learning_rate_scaling=linear"], "task.warm_up_epochs=3.0"),
+    ("Task", "evaluate_every"): ([], "task.evaluate_every=2"),
+    ("Task", "target_accuracy"): (["task.evaluate_every=1"], "task.target_accuracy=1 %"),
+    ("Task", "flop_per_sample"): ([], "task.flop_per_sample=1 KFLOP"),
+    ("Synthetic", "samples"): ([], "task.dataset.samples=121"),
+    ("Synthetic", "features"): ([], "task.dataset.features=37"),
+    ("Synthetic", "classes"): ([], "task.dataset.classes=9"),
+    ("Synthetic", "noise"): ([], "task.dataset.noise=0.5"),
+    ("Mlp", "hidden"): (["task.model={kind: mlp, hidden: [8]}"], "task.model.hidden=[9]"),
+    ("Cnn", "kind"): ([], "task.model={kind: cnn}"),
+    ("Server", "speed"): ([SERVER], "strategy.server.speed=1 MFLOP/s"),
+    ("Sgd", "learning_rate"): ([], "task.optimizer={kind: sgd, learning_rate: 0.2}"),
+    ("Momentum", "learning_rate"): ([MOMENTUM], "task.optimizer.learning_rate=0.2"),
+    ("Momentum", "momentum"): ([MOMENTUM], "task.optimizer.momentum=0.5"),
+    ("Adam", "learning_rate"): ([ADAM], "task.optimizer.learning_rate=0.2"),
+    ("Adam", "b1"): ([ADAM], "task.optimizer.b1=0.5"),
+    ("Adam", "b2"): ([ADAM], "task.optimizer.b2=0.5"),
+    ("Adam", "eps"): ([ADAM], "task.optimizer.eps=0.5"),
+    ("Cluster", "nodes"): ([], "cluster.nodes=4"),
+    ("Cluster", "speed"): ([], "cluster.speed=2 MFLOP/s"),
+    ("Cluster", "jitter"): ([], "cluster.jitter=5 %"),
+    ("Cluster", "straggle"): ([], STRAGGLE),
+    ("Cluster", "network"): ([], "cluster.network={bandwidth: 3 Mbit/s}"),
+    ("Host", "name"): ([], "cluster.nodes[0].name=z"),
+    ("Host", "speed"): ([], "cluster.nodes[0].speed=2 MFLOP/s"),
+    ("Host", "jitter"): ([], "cluster.nodes[0].jitter=5 %"),
+    ("Host", "straggle"): ([], "cluster.nodes[0].straggle={probability: 50 %, factor: 2.0}"),
+    ("Host", "shard_weight"): ([], "cluster.nodes[0].shard_weight=2.0"),
+    ("Host", "processes"): ([], TWO_RANKS),
+    ("Host", "bandwidth"): ([], "cluster.nodes[0].bandwidth=2 kbit/s"),
+    ("Host", "latency"): ([], "cluster.nodes[0].latency=2 ms"),
+    ("Straggle", "probability"): ([STRAGGLE], "cluster.straggle.probability=90 %"),
+    ("Straggle", "factor"): ([STRAGGLE], "cluster.straggle.factor=3.0"),
+    ("Network", "bandwidth"): ([], "cluster.network.bandwidth=2 Mbit/s"),
+    ("Network", "latency"): ([], "cluster.network.latency=51 us"),
+    ("Network", "message_overhead"): ([], "cluster.network.message_overhead=1 us"),
+    ("Network", "transport"): ([], FRAMED),
+    ("Network", "loopback"): ([TWO_RANKS], "cluster.network.loopback={latency: 5 ms}"),
+    ("Framed", "payload"): ([FRAMED], "cluster.network.transport.payload=100 B"),
+    ("Framed", "header"): ([FRAMED], "cluster.network.transport.header=100 B"),
+    ("Loopback", "bandwidth"): ([TWO_RANKS], "cluster.network.loopback.bandwidth=1 kbit/s"),
+    ("Loopback", "latency"): ([TWO_RANKS], "cluster.network.loopback.latency=5 ms"),
+    ("Scenario", "strategy"): ([], "strategy={name: local}"),
+    ("RingAbort", "on_failure"): ([CRASH], "strategy.on_failure=elastic"),
+    ("RingAbort", "timeout"): ([SILENT], "strategy.timeout=1 s"),
+    ("RingElastic", "commit_every"): ([ELASTIC, CRASH], "strategy.commit_every=1"),
+    ("RingElastic", "min_workers"): ([ELASTIC, CRASH], "strategy.min_workers=3"),
+    ("RingElastic", "rendezvous_timeout"): (
+        [ELASTIC, LONE, "strategy.min_workers=2"], "strategy.rendezvous_timeout=1 s"),
+    ("RingElastic", "set_aside"): ([ELASTIC, CRASH], "strategy.set_aside=null"),
+    ("RingElastic", "timeout"): ([ELASTIC, SILENT], "strategy.timeout=2 s"),
+    ("SetAside", "cooldown"): ([ELASTIC, CRASH], "strategy.set_aside.cooldown=20 ms"),
+    ("ParameterServerWait", "on_failure"): ([SERVER, LONE], "strategy.on_failure=timeout"),
+    ("ParameterServerWait", "server"): ([SERVER], "strategy.server={bandwidth: 9 Mbit/s}"),
+    ("ParameterServerTimeout", "timeout"): ([DROPS, HUSHED], "strategy.timeout=60 ms"),
+    ("ParameterServerTimeout", "server"): ([DROPS], "strategy.server={bandwidth: 9 Mbit/s}"),
+    ("Server", "bandwidth"): ([SERVER], "strategy.server.bandwidth=9 Mbit/s"),
+    ("Server", "latency"): ([SERVER], "strategy.server.latency=2 ms"),
+    ("Scenario", "faults"): ([], CRASH),
+    ("Crash", "node"): ([CRASH], "faults[0].node=c"),
+    ("Crash", "at"): ([CRASH], "faults[0].at=30 ms"),
+    ("Crash", "restart_after"): ([ELASTIC, CRASH], "faults[0].restart_after=20 ms"),
+    ("Crash", "notice"): ([CRASH], "faults[0].notice=silence"),
+    ("At", "time"): (["faults=[{kind: crash, node: b, at: 2 ms}]"], "faults[0].at=3 ms"),
+    ("At", "step"): ([CRASH], "faults[0].at={step: 2, segment: 1}"),
+    ("At", "segment"): ([CRASH], "faults[0].at={step: 1, segment: 2}"),
+}  # fmt: skip
+
+
+def digests(loaded: Loaded) -> tuple[str, str]:
+    result = simulate(loaded.scenario)
+    return result.schedule_digest, result.numbers_digest
+
+
+@pytest.mark.parametrize("key", CHANGES, ids=".".join)
+def test_a_change_of_this_key_changes_the_run(key: tuple[str, str]) -> None:
+    common, change = CHANGES[key]
+    before, after = parse(BASE, overrides=common), parse(BASE, overrides=[*common, change])
+    assert digests(before) != digests(after)
+
+
+def test_there_is_a_change_for_every_key() -> None:
+    # One value today, or a choice that a parent's row changes, or nothing but its own keys.
+    told_apart = {"kind", "topology", "task", "cluster"}
+    wanted = {
+        (model.__name__, key)
+        for model in models(Scenario)
+        for key in model.model_fields
+        if key not in told_apart and not (key == "name" and model.__name__ != "Host")
+    }
+    # The two policies of a strategy are told apart by on_failure: one row changes it, both ways.
+    wanted -= {(settings.__name__, "on_failure") for settings in STRATEGIES.values()}
+    assert wanted <= set(CHANGES)
+    assert set(CHANGES) - wanted <= {
+        ("Cnn", "kind"),
+        *((settings.__name__, "on_failure") for settings in STRATEGIES.values()),
+    }
+
+
+def test_the_name_is_told_and_decides_nothing() -> None:
+    one, other = load("1node", ["task.epochs=1"]), load("1node", ["task.epochs=1", "name=other"])
+    assert digests(one) == digests(other)
+    assert simulate(other.scenario).summary()["scenario"] == "other"
+
+
+def models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """Return every model that is part of `model`, itself included, each once."""
+    found: dict[type[BaseModel], None] = {}
+    todo: list[Any] = [model]
+    while todo:
+        kind = todo.pop()
+        if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) and issubclass(kind, BaseModel):
+            if kind not in found:
+                found[kind] = None
+                todo.extend(field.annotation for field in kind.model_fields.values())
+        else:
+            todo.extend(get_args(kind))
+    return list(found)

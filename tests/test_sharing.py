@@ -1,0 +1,289 @@
+"""Max-min fair sharing against exact fractions: the shares themselves, and what they come to over time."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import MS, cluster, tell
+
+from ringsim.world.clock import Clock, Phase
+from ringsim.world.sharing import NANO, Sharing, Task, max_min_shares
+
+# --- oracles ----------------------------------------------------------------------------------------------------------
+
+Routes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Filled:
+    rates: dict[str, Fraction]
+    was_exact: bool  # nothing that a bottleneck left had to be rounded
+
+
+def fill(routes: Routes, capacity: Sequence[int], rounding: Callable[[Fraction], Fraction]) -> Filled:
+    """Progressive filling: freeze the tasks of the resource that gives least, take what they use off, and again."""
+    rates: dict[str, Fraction] = {}
+    left = [Fraction(amount) for amount in capacity]
+    was_exact = True
+    while len(rates) < len(routes):
+        wanted = [
+            [task for task in routes if task not in rates and index in routes[task]] for index in range(len(left))
+        ]
+        level, tightest = min((left[index] / len(tasks), index) for index, tasks in enumerate(wanted) if tasks)
+        for task in wanted[tightest]:
+            rates[task] = level
+        for index, tasks in enumerate(wanted):
+            exactly = left[index] - level * sum(task in wanted[tightest] for task in tasks)
+            left[index] = rounding(exactly)
+            still_wanted = any(task not in rates for task in tasks)
+            was_exact = was_exact and (left[index] == exactly or not still_wanted)
+    return Filled(rates, was_exact)
+
+
+def exact(routes: Routes, capacity: Sequence[int]) -> Filled:
+    return fill(routes, capacity, lambda amount: amount)
+
+
+def floored(routes: Routes, capacity: Sequence[int]) -> Filled:
+    """The documented rule: what a tighter bottleneck leaves is rounded down to whole units a second."""
+    return fill(routes, capacity, lambda amount: Fraction(math.floor(amount)))
+
+
+def shares(routes: Routes, capacity: Sequence[int]) -> dict[str, Fraction]:
+    return {task: Fraction(*share) for task, share in max_min_shares(routes, capacity).items()}
+
+
+@st.composite
+def networks(draw, least_capacity: int = 1_000_000):
+    resources = draw(st.integers(1, 6))
+    capacity = draw(st.lists(st.integers(least_capacity, 10**10), min_size=resources, max_size=resources))
+    route = st.lists(st.integers(0, resources - 1), min_size=1, max_size=3, unique=True)
+    routes = draw(st.lists(route, min_size=1, max_size=9))
+    return {f"task{index}": route for index, route in enumerate(routes)}, capacity
+
+
+# --- the shares -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(networks())
+def test_shares_are_those_of_progressive_filling_with_the_documented_rounding(network):
+    assert shares(*network) == floored(*network).rates
+
+
+@settings(max_examples=150, deadline=None)
+@given(networks())
+def test_shares_are_exactly_max_min_where_nothing_is_rounded_and_within_a_few_units_elsewhere(network):
+    routes, capacity = network
+    got, wanted = shares(routes, capacity), floored(routes, capacity)
+    truth = exact(routes, capacity).rates
+    if wanted.was_exact:
+        assert got == truth
+    slack = len(routes) * len(capacity)
+    assert all(abs(got[task] - truth[task]) <= slack for task in routes)
+
+
+@settings(max_examples=150, deadline=None)
+@given(networks())
+def test_nobody_can_get_more_without_taking_from_somebody_who_has_no_more(network):
+    routes, capacity = network
+    got = shares(routes, capacity)
+    slack = len(routes) * len(capacity)
+    for task, route in routes.items():
+        rivals = [[other for other in routes if resource in routes[other]] for resource in route]
+        full = [
+            sum(got[r] for r in users) >= capacity[index] - slack for index, users in zip(route, rivals, strict=True)
+        ]
+        most = [got[task] >= max(got[r] for r in users) - slack for users in rivals]
+        assert any(is_full and has_most for is_full, has_most in zip(full, most, strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(networks(least_capacity=1_000))
+def test_no_capacity_is_exceeded_and_everybody_gets_something(network):
+    routes, capacity = network
+    got = shares(routes, capacity)
+    for index, most in enumerate(capacity):
+        assert sum(rate for task, rate in got.items() if index in routes[task]) <= most
+    assert all(rate > 0 for rate in got.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(networks(least_capacity=1), st.randoms(use_true_random=False))
+def test_shares_do_not_depend_on_the_order_of_the_tasks(network, shuffler: random.Random):
+    routes, capacity = network
+    shuffled = list(routes.items())
+    shuffler.shuffle(shuffled)
+    assert max_min_shares(dict(shuffled), capacity) == max_min_shares(routes, capacity)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 7, 1_000])
+def test_equal_tasks_on_one_link_get_its_capacity_divided_exactly(tasks):
+    got = shares({str(task): [0] for task in range(tasks)}, [10**9 + 7])
+    assert set(got.values()) == {Fraction(10**9 + 7, tasks)}
+
+
+# --- over time --------------------------------------------------------------------------------------------------------
+
+
+class Stage:
+    """A clock, resources, and tasks that begin when told; `ends` says when each was finished."""
+
+    def __init__(self, capacity: Sequence[int]):
+        self.clock = Clock()
+        self.sharing = Sharing(self.clock)
+        self.resources = [self.sharing.resource(amount) for amount in capacity]
+        self.ends: dict[str, int] = {}
+        self.passed: dict[str, int] = {}
+        self._tasks: dict[str, Task] = {}
+
+    def begin(self, at_ns: int, name: str, amount: int, route: Sequence[int]) -> None:
+        def finished() -> None:
+            self.ends[name] = self.clock.now_ns
+
+        task = self._tasks[name] = Task(amount * NANO, route, Phase.DEPART, (name,), finished)
+        self.clock.at(at_ns, Phase.WAKE, (name,), lambda: self.sharing.begin(task))
+
+    def stop(self, at_ns: int, name: str) -> None:
+        def stopped() -> None:
+            self.passed[name] = self.sharing.stop(self._tasks[name])
+
+        self.clock.at(at_ns, Phase.FAULT, (name,), stopped)
+
+    def play(self) -> None:
+        assert self.clock.run(lambda: False, limit_ns=10**21) == "dry"
+
+
+@settings(max_examples=60, deadline=None)
+@given(tasks=st.integers(1, 40), amount=st.integers(0, 10**9), capacity=st.integers(1, 10**11))
+def test_equal_flows_into_one_link_all_end_at_the_rounded_up_closed_form(tasks, amount, capacity):
+    stage = Stage([capacity])
+    for task in range(tasks):
+        stage.begin(0, str(task), amount, [0])
+    stage.play()
+    assert set(stage.ends.values()) == {-(-tasks * amount * NANO // capacity)}
+
+
+def exact_ends(tasks: Mapping[str, tuple[int, int, Sequence[int]]], capacity: Sequence[int]) -> dict[str, Fraction]:
+    """When each task (begin, amount, route) ends if time is a fraction; the rates are the documented ones."""
+    remaining = {name: Fraction(amount) for name, (_, amount, _) in tasks.items()}
+    ends: dict[str, Fraction] = {}
+    now = Fraction(0)
+    while len(ends) < len(tasks):
+        active = {name: tasks[name][2] for name in tasks if tasks[name][0] <= now and name not in ends}
+        rates = floored(active, capacity).rates if active else {}
+        to_come = [Fraction(begin) for begin, _, _ in tasks.values() if begin > now]
+        finishing = {name: now + remaining[name] / rate * NANO for name, rate in rates.items()}
+        until = min([*to_come, *finishing.values()])
+        for name, rate in rates.items():
+            remaining[name] -= rate * (until - now) / NANO
+            if finishing[name] == until:
+                ends[name] = until
+        now = until
+    return ends
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_flows_that_come_and_go_end_within_a_nanosecond_for_each_change_of_rate(data):
+    resources = data.draw(st.integers(1, 4))
+    capacity = data.draw(st.lists(st.integers(10**9, 2 * 10**9), min_size=resources, max_size=resources))
+    route = st.lists(st.integers(0, resources - 1), min_size=1, max_size=2, unique=True)
+    flow = st.tuples(st.integers(0, 50_000), st.integers(1, 100_000), route)
+    tasks = {str(index): flow for index, flow in enumerate(data.draw(st.lists(flow, min_size=1, max_size=6)))}
+    stage = Stage(capacity)
+    for name, (begin, amount, along) in tasks.items():
+        stage.begin(begin, name, amount, along)
+    stage.play()
+    # Each begin and end changes rates once; a nanosecond at one rate may be several at a lower one.
+    rates = [rate for count in range(1, len(tasks) + 1) for rate in (min(capacity) // count, max(capacity))]
+    slack_ns = 1 + 2 * len(tasks) * -(-max(rates) // min(rates))
+    for name, end in exact_ends(tasks, capacity).items():
+        assert abs(stage.ends[name] - end) <= slack_ns
+
+
+def test_a_flow_that_comes_later_slows_the_first_one_from_that_instant_on():
+    stage = Stage([1_000])
+    stage.begin(0, "first", 100, [0])  # 100 ms alone
+    stage.begin(50 * MS, "second", 100, [0])
+    stage.play()
+    assert stage.ends == {"first": 150 * MS, "second": 200 * MS}
+
+
+def test_flows_that_share_nothing_do_not_feel_each_other():
+    stage = Stage([1_000, 1_000])
+    stage.begin(0, "here", 100, [0])
+    stage.begin(0, "there", 50, [1])
+    stage.play()
+    assert stage.ends == {"here": 100 * MS, "there": 50 * MS}
+
+
+def test_what_a_slow_uplink_leaves_of_a_downlink_goes_to_the_others():
+    slow_uplink, fast_uplink, downlink = 0, 1, 2
+    stage = Stage([100, 1_000, 1_000])
+    stage.begin(0, "slow", 100, [slow_uplink, downlink])
+    stage.begin(0, "fast", 900, [fast_uplink, downlink])
+    stage.play()
+    assert stage.ends == {"slow": 1_000 * MS, "fast": 1_000 * MS}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    capacity=st.integers(1, 10**10),
+    rivals=st.integers(0, 4),
+    stop_ns=st.integers(1, 10**6),
+    amount=st.integers(1, 10**9),
+)
+def test_stopping_returns_what_had_passed_and_never_more_than_there_was(capacity, rivals, stop_ns, amount):
+    stage = Stage([capacity])
+    for name in ["stopped", *map(str, range(rivals))]:
+        stage.begin(0, name, amount, [0])
+    stage.stop(stop_ns, "stopped")
+    stage.play()
+    all_of_it = amount * NANO
+    if "stopped" in stage.ends and stage.ends["stopped"] <= stop_ns:
+        assert stage.passed["stopped"] == all_of_it
+    else:
+        assert stage.passed["stopped"] == min(all_of_it, stop_ns * capacity // (rivals + 1))
+        assert "stopped" not in stage.ends
+
+
+def test_stopping_a_flow_gives_its_share_to_the_others_at_once():
+    stage = Stage([1_000])
+    stage.begin(0, "stays", 100, [0])
+    stage.begin(0, "goes", 100, [0])
+    stage.stop(100 * MS, "goes")
+    stage.play()
+    assert stage.ends == {"stays": 150 * MS}
+    assert stage.passed == {"goes": 50 * NANO}
+
+
+def test_a_flow_of_nothing_ends_at_once_and_takes_nothing_from_the_others():
+    stage = Stage([1_000])
+    stage.begin(0, "something", 100, [0])
+    stage.begin(30 * MS, "nothing", 0, [0])
+    stage.play()
+    assert stage.ends == {"nothing": 30 * MS, "something": 100 * MS}
+
+
+# --- one processor, several ranks -------------------------------------------------------------------------------------
+
+
+def test_ranks_on_one_machine_share_its_processor_and_the_last_one_has_it_alone():
+    def computing(flop):
+        def run(node):
+            yield from node.compute(flop)
+
+        return run
+
+    scenario = cluster([{"name": "a", "processes": 2}, {"name": "b"}], speed="1 GFLOP/s")
+    story = tell(scenario, {"a.0": computing(2 * MS), "a.1": computing(3 * MS), "b": computing(2 * MS)})
+    ends = {event.node: event.time_ns for event in story.of("compute_end")}
+    assert ends == {"a.0": 4 * MS, "a.1": 5 * MS, "b": 2 * MS}
