@@ -1,13 +1,13 @@
 """Settings of the documentation: `python -m sphinx -W docs docs/_build`."""
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib.metadata
 
 project = "ringsim"
 author = "The ringsim authors"
 copyright = "2026, The ringsim authors"
 try:
-    release = version("ringsim")
-except PackageNotFoundError:  # The documentation can be built without an installed ringsim.
+    release = importlib.metadata.version("ringsim")
+except importlib.metadata.PackageNotFoundError:  # The documentation can be built without an installed ringsim.
     release = "0.1.0"
 
 extensions = ["myst_nb"]

@@ -110,10 +110,15 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
     rates: dict[Step, float] = {}
     updates: dict[Step, list[Event]] = defaultdict(list)
     begun: dict[Step, int] = {}
+    dropped = {
+        (event.fields["worker"], event.fields["generation"], event.fields["step"])
+        for event in events
+        if event.kind == "dropped"
+    }
     for event in events:
         if event.kind in ("loss", "evaluation", "rate", "update", "step_begin"):
             step = (event.fields["generation"], event.fields["step"])
-            if event.kind == "loss":
+            if event.kind == "loss" and (event.node, *step) not in dropped:
                 losses[step].append(event)
             elif event.kind == "evaluation":
                 evaluations[step] = event
@@ -121,7 +126,7 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
                 rates[step] = event.fields["learning_rate"]
             elif event.kind == "update":
                 updates[step].append(event)
-            else:
+            elif event.kind == "step_begin":
                 begun[step] = event.fields["epoch"]
     rows = []
     for (generation, number), reports in updates.items():

@@ -292,6 +292,9 @@ class RingElastic(Settings):
     on_failure: Literal["elastic"]
     commit_every: int = Field(1, ge=1, description="steps between commits; a failure rolls back to the last one")
     min_workers: int = Field(1, ge=1, description="below this the job waits, and at last fails")
+    reset_limit: int = Field(
+        default=100, ge=1, description="the job fails if the ring is re-formed so often without a new commit"
+    )
     rendezvous_timeout: Duration = Field(600 * 10**9, description="how long it waits for min_workers")
     set_aside: SetAside | None = Field(None, description="default: a machine that failed never joins again")
     timeout: Duration | None = Field(30 * 10**9, description="give up a receive inside a collective after so long")

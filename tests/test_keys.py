@@ -34,6 +34,8 @@ SILENT = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, notice: sile
 HUSHED = "faults=[{kind: crash, node: b, at: {step: 1}, notice: silence}]"
 SERVER = "strategy={name: parameter_server}"
 DROPS = "strategy={name: parameter_server, on_failure: timeout, timeout: 50 ms}"
+# A timeout that a slow machine cannot meet: the ring is re-formed again and again.
+FLAPS = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]"
 LONE = "faults=[{kind: crash, node: b, at: 20 ms}, {kind: crash, node: c, at: 20 ms}]"
 
 # (model, key): the overrides that both runs have, and the one that only the second has.
@@ -94,6 +96,8 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("RingAbort", "timeout"): ([SILENT], "strategy.timeout=1 s"),
     ("RingElastic", "commit_every"): ([ELASTIC, CRASH], "strategy.commit_every=1"),
     ("RingElastic", "min_workers"): ([ELASTIC, CRASH], "strategy.min_workers=3"),
+    ("RingElastic", "reset_limit"): (
+        [ELASTIC, FLAPS, "strategy.timeout=9 ms", "strategy.reset_limit=9"], "strategy.reset_limit=2"),
     ("RingElastic", "rendezvous_timeout"): (
         [ELASTIC, LONE, "strategy.min_workers=2"], "strategy.rendezvous_timeout=1 s"),
     ("RingElastic", "set_aside"): ([ELASTIC, CRASH], "strategy.set_aside=null"),

@@ -36,6 +36,14 @@ _CONTROL_BYTES = 256  # A registration, or the answer to it; small beside any gr
 
 
 @dataclass(frozen=True)
+class _Standing:
+    """What a worker tells the rendezvous: its last commit, and whether that is the end of the task."""
+
+    step: int
+    finished: bool
+
+
+@dataclass(frozen=True)
 class _SetAside:
     """The rendezvous' answer to one who failed: come again after the cooldown."""
 
@@ -66,7 +74,7 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
     all_reduce = RingAllReduce(settings.timeout)
     state = committed = training.initial()
     while True:
-        answer = yield from _register(node, settings, finished=training.is_finished(committed))
+        answer = yield from _register(node, settings, _Standing(committed.step, training.is_finished(committed)))
         if not isinstance(answer, Group):
             return committed if training.is_finished(committed) else answer if isinstance(answer, GaveUp) else None
         node.join(answer)
@@ -83,10 +91,10 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
             pass  # The collective has closed our connections, so that our neighbours learn of it too.
 
 
-def _register(node: Node, settings: RingElastic, *, finished: bool) -> Operation[_Answer]:
+def _register(node: Node, settings: RingElastic, standing: _Standing) -> Operation[_Answer]:
     """Ask for a place in the next ring, and wait for it."""
     while True:
-        node.send(RENDEZVOUS, finished, _CONTROL_BYTES, tag="register")
+        node.send(RENDEZVOUS, standing, _CONTROL_BYTES, tag="register")
         message = yield from node.receive(RENDEZVOUS, tag="answer")
         answer: _Answer = message.payload
         if not isinstance(answer, _SetAside):
@@ -124,15 +132,18 @@ def rendezvous(
     del training
     ring = Group(-1, tuple(Member(name, 0) for name in workers))
     lobby = _Lobby(node, settings)
+    furthest, in_vain = 0, 0
     while True:
         enough = yield from lobby.gather(ring)
         if not enough:
             reason = f"fewer than min_workers ({settings.min_workers}) workers came within "
-            gave_up = GaveUp(reason + format_duration(settings.rendezvous_timeout))
-            lobby.answer_all(gave_up)
-            return gave_up
+            return lobby.give_up_job(reason + format_duration(settings.rendezvous_timeout))
+        commit = max(registration.standing.step for registration in lobby.present.values())
+        furthest, in_vain = (commit, 0) if commit > furthest else (furthest, in_vain + 1)
+        if in_vain > settings.reset_limit:
+            return lobby.give_up_job(f"the ring was re-formed {in_vain} times without a new commit (reset_limit)")
         survivors = lobby.survivors(ring)
-        if survivors and all(lobby.present[member.name].finished for member in survivors):
+        if survivors and all(lobby.present[member.name].standing.finished for member in survivors):
             lobby.answer_all(_JobOver())
             return None
         newcomers = tuple(
@@ -147,7 +158,7 @@ def rendezvous(
 @dataclass(frozen=True)
 class _Registration:
     incarnation: int
-    finished: bool
+    standing: _Standing
 
 
 class _Lobby:
@@ -192,6 +203,12 @@ class _Lobby:
         """Send the same answer to everybody who waits."""
         for name in self.present:
             self._answer(name, answer)
+
+    def give_up_job(self, reason: str) -> GaveUp:
+        """Tell everybody who waits that it is over, and why."""
+        gave_up = GaveUp(reason)
+        self.answer_all(gave_up)
+        return gave_up
 
     def _patience_ns(self, ring: Group) -> int | None:
         if not self._missing:

@@ -137,6 +137,9 @@ class Clock:
     def _take_batch(self) -> list[Entry]:
         time_ns, phase = self._agenda[0][:2]
         batch = []
+        if phase is Phase.FAULT:
+            # One fault is through before the next begins: a crash and a restart of one machine do not commute.
+            return [heapq.heappop(self._agenda)[4]]
         while self._agenda and self._agenda[0][:2] == (time_ns, phase):
             batch.append(heapq.heappop(self._agenda)[4])
         return batch

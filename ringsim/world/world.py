@@ -265,6 +265,7 @@ class World:
             self.account(node.name).set(self.clock.now_ns, recovering=False)
         else:
             self._set_running(life, False)
+            self.account(node.name).set(self.clock.now_ns, recovering=False)
             self._books.results[node.name] = result
 
     def _end_life(self, life: _Life, *, reset: bool) -> None:

@@ -1,0 +1,198 @@
+"""The documentation says what the program does: its code runs, its YAML is valid, and nothing is left out."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from rich.console import Console
+
+import ringsim
+from ringsim import load, parse, simulate
+from ringsim import scenario as scenario_module
+from ringsim.report.run_folder import metrics_csv
+from ringsim.report.table import compare_table, show_run
+from ringsim.result import Result
+from ringsim.trace import KINDS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+PART = "# part of a scenario\n"
+
+# What a part is completed with: every other key of a valid scenario.
+BASE = {"name": "whole", "task": {"steps": 20}, "cluster": {"nodes": 4}, "strategy": {"name": "ring"}}
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def codes(text: str) -> set[str]:
+    """Return what stands between backticks in a page, outside of its blocks."""
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)))
+
+
+def models() -> list[type[BaseModel]]:
+    found = vars(scenario_module).values()
+    return [one for one in found if isinstance(one, type) and issubclass(one, scenario_module.Settings)]
+
+
+# --- nothing is left out ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
+def test_every_scenario_key_is_described(model: type[BaseModel]) -> None:
+    said = codes(page("scenario.md"))
+    assert not [key for key in model.model_fields if key not in said]
+
+
+def test_every_variant_of_a_strategy_is_described() -> None:
+    said = codes(page("scenario.md"))
+    assert {part for key in scenario_module.STRATEGIES for part in key if part is not None} <= said
+
+
+def test_every_kind_of_event_is_described() -> None:
+    text = page("outputs.md")
+    described = dict(re.findall(r"^\| `(\w+)` \| ([^|]*)\|", text, re.MULTILINE))
+    assert not [kind for kind in KINDS if kind not in described]
+
+
+@pytest.fixture(scope="module")
+def main_job() -> Result:
+    return simulate(load("4node_fail").scenario, trace="messages").with_command("ringsim run 4node_fail")
+
+
+def test_every_figure_of_a_result_is_described(main_job: Result) -> None:
+    said = codes(page("outputs.md"))
+    summary = main_job.summary()
+    inner = [*summary["failures"][0], *summary["nodes"][0], *summary["samples"], *summary["environment"]]
+    columns = next(csv.reader(io.StringIO(metrics_csv([]))))
+    assert not {*summary, *inner, *summary["digest"], *summary["learning_rate"], *columns} - said
+
+
+def test_the_events_have_the_fields_that_are_described(main_job: Result) -> None:
+    text = page("outputs.md").split("## trace.jsonl")[1].split("## The other")[0]
+    described = dict(re.findall(r"^\| `(\w+)` \| ([^|]*)\|", text, re.MULTILINE))
+    described["collective_finish"] = described["collective_abort"] = described["collective_enter"]
+    wrong = {
+        event.kind
+        for event in main_job.trace
+        if set(event.fields) != set(re.findall(r"`(\w+)`", described[event.kind]))
+    }
+    assert not wrong
+
+
+# --- the pages are right ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [path.name for path in PAGES])
+def test_yaml_in_the_pages_is_valid(name: str) -> None:
+    for block in blocks(page(name), "yaml"):
+        text = block
+        if block.startswith(PART):
+            text = yaml.safe_dump(BASE | yaml.safe_load(block), sort_keys=False)
+        assert parse(text, name).scenario.name
+
+
+@pytest.mark.parametrize("name", [path.name for path in PAGES])
+def test_python_in_the_pages_runs_and_prints_what_is_shown(name: str) -> None:
+    namespace: dict[str, Any] = {}
+    for code, shown in re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", page(name), re.M | re.S):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, name, "exec"), namespace)
+        assert printed.getvalue() == shown
+
+
+def shown_as(printed: str) -> list[str]:
+    """Return printed lines as the pages show them, without the figures that another jaxlib may change."""
+    lines = [line.rstrip() for line in re.sub("sha256:[0-9a-f]{64}", "sha256:...", printed).splitlines()]
+    return [line for line in lines if not line.startswith(("accuracy ", "loss "))]
+
+
+def console_block(command: str) -> list[str]:
+    found = [block for block in blocks(page("first_run.md"), "console") if block.startswith(f"$ {command}\n")]
+    assert len(found) == 1, command
+    return shown_as(found[0].split("\n", 1)[1])
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=120, highlight=False)
+
+
+def test_the_table_of_the_first_run_is_what_it_prints(main_job: Result) -> None:
+    out = console()
+    show_run(main_job, out)
+    assert shown_as(out.file.getvalue()) == console_block("ringsim run 4node_fail")  # type: ignore[attr-defined]
+
+
+def test_the_stall_is_what_it_prints() -> None:
+    out = console()
+    result = simulate(load("4node_ps_fail").scenario).with_command("ringsim run 4node_ps_fail")
+    show_run(result, out)
+    assert shown_as(out.file.getvalue()) == console_block("ringsim run 4node_ps_fail")  # type: ignore[attr-defined]
+
+
+@pytest.mark.long
+def test_the_comparison_is_what_it_prints() -> None:
+    out = console()
+    headings = {"4node": "ring (abort)", "4node_ps": "parameter_server (wait)", "1node": "local"}
+    played = [(f"{name}\n{heading}", simulate(load(name).scenario)) for name, heading in headings.items()]
+    out.print(compare_table(played))
+    assert shown_as(out.file.getvalue()) == console_block("ringsim compare 4node 4node_ps 1node")  # type: ignore[attr-defined]
+
+
+@pytest.mark.long
+def test_the_table_of_overrides_is_right() -> None:
+    rows = re.findall(r"^\| `([^`]+=[^`]+)` \| ([^|]+) \| ([^|]+) \| (\d+) \| ([^|]+) \|$", page("first_run.md"), re.M)
+    assert len(rows) == 3
+    for override, virtual, detected, rolled_back, resumed in rows:
+        out = console()
+        show_run(simulate(load("4node_fail", [override]).scenario), out)
+        printed = re.sub(" +", " ", out.file.getvalue())  # type: ignore[attr-defined]
+        assert f"virtual time {virtual} " in printed
+        assert f" {detected} {rolled_back} {resumed} " in printed
+
+
+def test_the_timeline_of_the_crash_is_in_the_trace(main_job: Result) -> None:
+    happened = {(event.time_ns, event.node, event.kind) for event in main_job.trace}
+    rows = re.findall(r"^\| (\d+)\.(\d{6}) \| (\w+) \| (\w+) \|", page("first_run.md"), re.MULTILINE)
+    assert len(rows) > 20
+    assert not [row for row in rows if (int(row[0] + row[1]), row[2], row[3]) not in happened]
+
+
+def test_links_lead_somewhere() -> None:
+    for path in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
+            there = path.parent / target if target else path
+            assert there.exists(), f"{path.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in slugs, f"{path.name}: {target}#{anchor}"
+
+
+def test_every_page_is_on_the_map() -> None:
+    index = page("index.md")
+    tree = index.split("```{toctree}")[1].split()
+    for path in PAGES:
+        assert path.name == "index.md" or (f"({path.name})" in index and path.stem in tree)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert str(citation["version"]) == ringsim.__version__
+    assert ringsim.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
