@@ -390,7 +390,7 @@ task:
   optimizer:
     kind: sgd  # sgd, momentum (with momentum: 0.9) or adam (with b1: 0.9, b2: 0.999, eps: 1.0e-8)
     learning_rate: 0.1
-  learning_rate_scaling: none  # none, linear, sqrt or inverse: the rate times 1, k, sqrt(k) or 1/k for k workers
+  learning_rate_scaling: sqrt  # none, linear, sqrt or inverse: the rate times 1, k, sqrt(k) or 1/k for k workers
   #warm_up_epochs: 1.0  # the scaled rate is reached gradually over so many epochs
   batch_size: 32  # samples a step for each worker
   epochs: 5  # passes over the data; or `steps`, a number of updates, but not both
@@ -435,6 +435,7 @@ _SEVERAL = """\
   #commit_every: 5  # elastic: steps between commits; a failure rolls back to the last one
   #min_workers: 1  # elastic: below this the job waits ...
   #rendezvous_timeout: 10 min  # ... and after so long fails
+  #reset_limit: 100  # the job fails if the ring is re-formed so often without a new commit
   #set_aside: {cooldown: 1 s}  # elastic: a machine that failed may join again after so long; without it never
   #timeout: 30 s  # give up waiting for a message after so long
 """

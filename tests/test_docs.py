@@ -5,26 +5,27 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import re
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 from pydantic import BaseModel
-from rich.console import Console
 
 import ringsim
-from ringsim import load, parse, simulate
+from ringsim import parse
 from ringsim import scenario as scenario_module
-from ringsim.report.run_folder import metrics_csv
-from ringsim.report.table import compare_table, show_run
-from ringsim.result import Result
-from ringsim.trace import KINDS
+from ringsim.cli import run_command
+from ringsim.report.run_folder import metrics_csv, read_trace
+from ringsim.trace import KINDS, Event
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+MAIN_JOB = "4node_fail"
 PART = "# part of a scenario\n"
 
 # What a part is completed with: every other key of a valid scenario.
@@ -69,20 +70,32 @@ def test_every_kind_of_event_is_described() -> None:
     assert not [kind for kind in KINDS if kind not in described]
 
 
+class MainJob(NamedTuple):
+    """One `ringsim run 4node_fail`, played once for all tests here."""
+
+    printed: str
+    summary: dict[str, Any]
+    trace: tuple[Event, ...]
+
+
 @pytest.fixture(scope="module")
-def main_job() -> Result:
-    return simulate(load("4node_fail").scenario, trace="messages").with_command("ringsim run 4node_fail")
+def main_job(tmp_path_factory: pytest.TempPathFactory) -> MainJob:
+    folder, printed = tmp_path_factory.mktemp("run"), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        run_command(["run", MAIN_JOB, "--trace", "messages", "--out", str(folder)])
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return MainJob(printed.getvalue(), summary, read_trace(folder))
 
 
-def test_every_figure_of_a_result_is_described(main_job: Result) -> None:
+def test_every_figure_of_a_result_is_described(main_job: MainJob) -> None:
     said = codes(page("outputs.md"))
-    summary = main_job.summary()
+    summary = main_job.summary
     inner = [*summary["failures"][0], *summary["nodes"][0], *summary["samples"], *summary["environment"]]
     columns = next(csv.reader(io.StringIO(metrics_csv([]))))
     assert not {*summary, *inner, *summary["digest"], *summary["learning_rate"], *columns} - said
 
 
-def test_the_events_have_the_fields_that_are_described(main_job: Result) -> None:
+def test_the_events_have_the_fields_that_are_described(main_job: MainJob) -> None:
     text = page("outputs.md").split("## trace.jsonl")[1].split("## The other")[0]
     described = dict(re.findall(r"^\| `(\w+)` \| ([^|]*)\|", text, re.MULTILINE))
     described["collective_finish"] = described["collective_abort"] = described["collective_enter"]
@@ -122,51 +135,40 @@ def shown_as(printed: str) -> list[str]:
     return [line for line in lines if not line.startswith(("accuracy ", "loss "))]
 
 
-def console_block(command: str) -> list[str]:
-    found = [block for block in blocks(page("first_run.md"), "console") if block.startswith(f"$ {command}\n")]
-    assert len(found) == 1, command
-    return shown_as(found[0].split("\n", 1)[1])
+def console_blocks() -> list[Any]:
+    found = []
+    for block in blocks(page("first_run.md"), "console"):
+        command, _, printed = block.removeprefix("$ ").partition("\n")
+        marks = [pytest.mark.long] if " compare " in command else []
+        found.append(pytest.param(command, printed, id=command, marks=marks))
+    return found
 
 
-def console() -> Console:
-    return Console(file=io.StringIO(), width=120, highlight=False)
-
-
-def test_the_table_of_the_first_run_is_what_it_prints(main_job: Result) -> None:
-    out = console()
-    show_run(main_job, out)
-    assert shown_as(out.file.getvalue()) == console_block("ringsim run 4node_fail")  # type: ignore[attr-defined]
-
-
-def test_the_stall_is_what_it_prints() -> None:
-    out = console()
-    result = simulate(load("4node_ps_fail").scenario).with_command("ringsim run 4node_ps_fail")
-    show_run(result, out)
-    assert shown_as(out.file.getvalue()) == console_block("ringsim run 4node_ps_fail")  # type: ignore[attr-defined]
-
-
-@pytest.mark.long
-def test_the_comparison_is_what_it_prints() -> None:
-    out = console()
-    headings = {"4node": "ring (abort)", "4node_ps": "parameter_server (wait)", "1node": "local"}
-    played = [(f"{name}\n{heading}", simulate(load(name).scenario)) for name, heading in headings.items()]
-    out.print(compare_table(played))
-    assert shown_as(out.file.getvalue()) == console_block("ringsim compare 4node 4node_ps 1node")  # type: ignore[attr-defined]
+@pytest.mark.parametrize(("command", "printed"), console_blocks())
+def test_a_command_prints_what_the_first_run_shows(
+    command: str, printed: str, main_job: MainJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "ringsim"
+    if arguments == ["run", MAIN_JOB]:
+        assert shown_as(main_job.printed) == shown_as(printed)
+    else:
+        run_command(arguments)
+        assert shown_as(capsys.readouterr().out) == shown_as(printed)
 
 
 @pytest.mark.long
-def test_the_table_of_overrides_is_right() -> None:
+def test_the_table_of_overrides_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     rows = re.findall(r"^\| `([^`]+=[^`]+)` \| ([^|]+) \| ([^|]+) \| (\d+) \| ([^|]+) \|$", page("first_run.md"), re.M)
     assert len(rows) == 3
     for override, virtual, detected, rolled_back, resumed in rows:
-        out = console()
-        show_run(simulate(load("4node_fail", [override]).scenario), out)
-        printed = re.sub(" +", " ", out.file.getvalue())  # type: ignore[attr-defined]
+        run_command(["run", "4node_fail", "--set", override])
+        printed = re.sub(" +", " ", capsys.readouterr().out)
         assert f"virtual time {virtual} " in printed
         assert f" {detected} {rolled_back} {resumed} " in printed
 
 
-def test_the_timeline_of_the_crash_is_in_the_trace(main_job: Result) -> None:
+def test_the_timeline_of_the_crash_is_in_the_trace(main_job: MainJob) -> None:
     happened = {(event.time_ns, event.node, event.kind) for event in main_job.trace}
     rows = re.findall(r"^\| (\d+)\.(\d{6}) \| (\w+) \| (\w+) \|", page("first_run.md"), re.MULTILINE)
     assert len(rows) > 20

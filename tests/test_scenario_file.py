@@ -488,6 +488,13 @@ BROKEN_FILES = [
         ['f.yaml:5:19: task.warm_up_epochs: ".nan" is not a finite number; write a number'],
     ),
     (
+        "warm-up to nowhere",
+        BASE.replace("epochs: 3", "epochs: 3\n  warm_up_epochs: 1.0"),
+        [
+            "f.yaml:5:19: task.warm_up_epochs: warms up to a scaled rate, and learning_rate_scaling is none; choose linear, sqrt or inverse"
+        ],
+    ),
+    (
         "own tag",
         BASE.replace("seed: 1", "seed: !secret 1"),
         ['f.yaml:2:7: seed: the tag "!secret" is not read; write the value without it'],

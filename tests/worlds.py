@@ -178,8 +178,8 @@ def train(scenario: Scenario, **options: Any) -> Watched:
     replicas: Replicas = {}
 
     class Noting(Training):
-        def update(self, node: Node, state: State, mean: Any, group: Group, *, reports: bool) -> State:
-            after = super().update(node, state, mean, group, reports=reports)
+        def update(self, node: Node, state: State, mean: Any, group: Group, **options: Any) -> State:
+            after = super().update(node, state, mean, group, **options)
             replicas.setdefault((group.generation, after.step), {})[node.name] = _bits(after)
             return after
 
