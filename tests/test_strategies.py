@@ -93,6 +93,7 @@ def recount(events: tuple[Event, ...], made: dict[int, int]) -> dict[int, Tally]
         given_out[epoch].update(samples)
         if made.get(fields["step"] + 1) == fields["generation"] and key not in dropped:
             counted[epoch].update(samples)
+            assert max(counted[epoch].values(), default=1) == 1, f"a sample counts twice in epoch {epoch}"
     for event in select(events, "loss"):
         fields = batches[event.node, event.fields["generation"], event.fields["step"]]
         computed[fields["epoch"]].update(fields["samples"])
@@ -462,6 +463,24 @@ def test_workers_that_all_die_and_return_under_the_timeout_policy_go_on(restart_
     result = simulate(training(PS_TIMEOUT, nodes=2, steps=3, faults=faults))
     assert result.outcome is Outcome.FINISHED
     assert result.steps == 3
+
+
+def test_who_returns_within_a_step_computes_the_samples_that_were_its_own():
+    """node0 is given up before node1 asks where the step stands: that must not move node1 to the samples of node0."""
+    faults = [crash("node0", 300 * US), crash("node1", 600 * US, "100 us", "silence")]
+    result = simulate(training(PS_TIMEOUT, nodes=3, steps=2, faults=faults))
+    first, again = select(result.trace, "step_begin", "node1", step=0)
+    assert first.fields["samples"] == again.fields["samples"]
+    assert_samples_are_as_the_trace_says(result)
+
+
+def test_a_step_whose_only_sample_went_with_its_worker_is_an_update_of_nothing():
+    # 17 samples for 16 a step: node1 has the last one, and dies with it.
+    fault = crash("node1", {"step": 1})
+    data = {**TINY, "samples": 17}
+    result = simulate(training(PS_TIMEOUT, nodes=2, epochs=1, dataset=data, faults=[fault]))
+    assert result.outcome is Outcome.FINISHED
+    assert (result.samples.counted, result.samples.lost) == (16, 1)
 
 
 def test_the_death_of_the_server_is_the_end():
