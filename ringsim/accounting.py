@@ -88,17 +88,16 @@ class _Batch:
 def _batches(events: Sequence[Event]) -> Iterator[_Batch]:
     batches: dict[tuple[str, Step], _Batch] = {}
     for event in events:
-        fields = event.fields
-        if event.kind not in ("step_begin", "dropped", "loss"):
-            continue
-        step = (fields["generation"], fields["step"])
-        worker = fields["worker"] if event.kind == "dropped" else event.node
+        if event.kind in ("step_begin", "dropped"):
+            fields = event.fields
+            step = (fields["generation"], fields["step"])
+            worker = fields["worker"] if event.kind == "dropped" else event.node
+            # A worker that restarts within a step is given the same samples again.
+            batch = batches.setdefault((worker, step), _Batch(step, fields["epoch"], tuple(fields["samples"])))
+            batch.dropped = batch.dropped or event.kind == "dropped"
+    for event in events:
         if event.kind == "loss":
-            batches[worker, step].times_computed += 1
-            continue
-        # A worker that restarts within a step is given the same samples again.
-        batch = batches.setdefault((worker, step), _Batch(step, fields["epoch"], tuple(fields["samples"])))
-        batch.dropped = batch.dropped or event.kind == "dropped"
+            batches[event.node, (event.fields["generation"], event.fields["step"])].times_computed += 1
     return iter(batches.values())
 
 
@@ -149,9 +148,14 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
     return tuple(sorted(rows, key=lambda row: (row.virtual_time_ns, row.generation, row.step)))
 
 
-def _mean_loss(events: Sequence[Event]) -> float:
-    """Return the mean over samples; the events come in the trace's canonical order, so the bits are the same."""
+def _mean_loss(events: Sequence[Event]) -> float | None:
+    """Return the mean over samples; the events come in the trace's canonical order, so the bits are the same.
+
+    None for an update of no samples at all, whose only worker's died with it.
+    """
     total = sum(event.fields["samples"] for event in events)
+    if not total:
+        return None
     return float(sum(event.fields["loss"] * event.fields["samples"] for event in events) / total)
 
 

@@ -7,6 +7,7 @@ needs it: `--help` and `validate` know neither jax nor numpy. What is not here: 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -21,7 +22,7 @@ from ringsim import __version__
 from ringsim.errors import RingsimError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
     from ringsim.result import Result
     from ringsim.scenario_file import Loaded
@@ -133,9 +134,9 @@ def run(
         extra = {} if faster is None else {"speed_up": faster}
         click.echo(json.dumps({**result.summary(), **extra}, indent=2))
     elif not quiet:
-        from ringsim.report.table import show_run
+        from ringsim.report.table import run_table
 
-        show_run(result, _console(), faster)
+        _show(run_table(result, faster))
         _suggest(file, result, out)
     return 0 if result.outcome.is_success else COULD_NOT_FINISH
 
@@ -175,7 +176,7 @@ def compare(
     elif not quiet:
         from ringsim.report.table import compare_table
 
-        _console().print(compare_table(results))
+        _show(compare_table(results))
     return 0
 
 
@@ -386,8 +387,14 @@ def _suggest(file: str, result: Result, out: Path | None) -> None:
     click.echo(f"Next: {following}", err=True)
 
 
-def _console() -> Console:
+def _show(table: RenderableType) -> None:
+    """Print a table: in the width of the terminal, or in full and without blanks at the ends of lines."""
     from rich.console import Console
 
-    # Off a terminal nobody's window limits the width.
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(width=160, highlight=False, file=io.StringIO())
+    console.print(table)
+    for line in console.file.getvalue().splitlines():  # type: ignore[attr-defined]
+        click.echo(line.rstrip())

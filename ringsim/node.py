@@ -114,11 +114,13 @@ class Node(Protocol):
         source: str | None = None,
         tag: Any = None,
         timeout_ns: int | None = None,
+        watching: Sequence[str] = (),
         expecting: Sequence[str] = (),
     ) -> Operation[Message]:
         """Wait for a message from `source` (None: anybody) with `tag` (None: any).
 
-        `expecting` only names, for the sentence of a run that stalls, those without whom it cannot go on.
+        `watching` are peers whose loss ends the wait as well, such as one we are sending to. `expecting` only names,
+        for the sentence of a run that stalls, those without whom it cannot go on.
 
         Raises PeerLost when the connection to `source` is broken and nothing that came before is left to read (with
         None: once for each peer, between the messages that came before and those that came after); ReceiveTimeout

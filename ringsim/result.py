@@ -87,7 +87,7 @@ class StepRow:
     generation: int
     epoch: int
     virtual_time_ns: int
-    loss: float
+    loss: float | None  # None for an update of no samples
     learning_rate: float | None  # None if rank 0 died before it could tell
     world_size: int
     test_loss: float | None
@@ -103,6 +103,7 @@ class Result:
     """
 
     scenario: Scenario
+    strategy: str  # the scenario's, or the name of the function that was played instead
     outcome: Outcome
     outcome_sentence: str
     workers: int
@@ -141,7 +142,7 @@ class Result:
         return {
             "scenario": self.scenario.name,
             "seed": self.scenario.seed,
-            "strategy": self.scenario.strategy.name,
+            "strategy": self.strategy,
             "outcome": str(self.outcome),
             "outcome_sentence": self.outcome_sentence,
             "workers": self.workers,

@@ -295,9 +295,13 @@ class RingElastic(Settings):
     reset_limit: int = Field(
         default=100, ge=1, description="the job fails if the ring is re-formed so often without a new commit"
     )
-    rendezvous_timeout: Duration = Field(600 * 10**9, description="how long it waits for min_workers")
+    rendezvous_timeout: Duration = Field(
+        600 * 10**9, description="with fewer than min_workers the job fails when nobody comes for so long"
+    )
     set_aside: SetAside | None = Field(None, description="default: a machine that failed never joins again")
-    timeout: Duration | None = Field(30 * 10**9, description="give up a receive inside a collective after so long")
+    timeout: Duration | None = Field(
+        30 * 10**9, description="give up a neighbour in a collective, and a member at the rendezvous, after so long"
+    )
 
 
 class Server(Settings):
@@ -380,7 +384,7 @@ class At(Settings):
     """When: a virtual time (`at: 3 s`), or a node's own progress (`at: {step: 12, segment: 3}`).
 
     `step: 12` is the moment the node begins the step after update 12; with `segment: 3`, the moment it has received
-    its third message of that step's collective.
+    the third message of that step's collectives.
     """
 
     model_config = ConfigDict(json_schema_extra=_or_time)

@@ -155,7 +155,10 @@ def _check_instant(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Con
         yield Conflict(path, "lacks an instant; write a time, such as 3 s, or a step, such as {step: 12}", instant)
     elif at.time is not None and at.step is not None:
         yield Conflict(path, "has both a time and a step; keep one of them", instant)
-    if at.step is not None:
+    if at.step is not None and fault.node in (SERVER, RENDEZVOUS):
+        sentence = f"is a worker's progress, and {fault.node} has none; write a time, such as at: 3 s"
+        yield Conflict((*path, "step"), sentence, ((*path, "step"), (*path[:-1], "node")))
+    elif at.step is not None:
         yield from _check_step(scenario, at.step, (*path, "step"))
         yield from _check_segment(scenario, at.segment, (*path, "segment"))
 

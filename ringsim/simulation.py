@@ -74,7 +74,8 @@ def _program(role: Role, training: Training) -> Program:
 
 
 def _everywhere(strategy: Strategy, scenario: Scenario) -> Deployment:
-    return Deployment([Role(name, strategy) for name in worker_names(scenario)], worker_shares(scenario))
+    name = getattr(strategy, "__name__", type(strategy).__name__)
+    return Deployment([Role(worker, strategy) for worker in worker_names(scenario)], worker_shares(scenario), name=name)
 
 
 def _result(scenario: Scenario, deployment: Deployment, training: Training, played: Played, log: Trace) -> Result:
@@ -92,6 +93,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     workers = [role.node for role in deployment.roles if role.worker]
     return Result(
         scenario=scenario,
+        strategy=deployment.name or scenario.strategy.name,
         outcome=outcome,
         outcome_sentence=sentence,
         workers=len(workers),
@@ -141,7 +143,9 @@ def _outcome(played: Played, final: State | None) -> tuple[Outcome, str]:
         # Failures stand in the order in which they happened; the first one took the others with it.
         unfinished = "no worker came to the end of the task" if played.results else "every worker is dead"
         why = [*gave_up, *(f"{name} {reason}" for name, reason in played.failures.items()), unfinished]
-        return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {why[0]}; the state is gone"
+        dead = ", ".join(dict.fromkeys(rank for injected in played.injected for rank in injected.ranks))
+        culprit = f"after the crash of {dead}, " if dead else ""
+        return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {culprit}{why[0]}; the state is gone"
     waiting = "; ".join(f"{name} waits for {what}" for name, what in sorted(played.waiting.items()))
     if played.ending == "stalled":
         return Outcome.STALLED, f"stalled at {about_duration(played.time_ns)}: {waiting or 'nobody is left to go on'}"

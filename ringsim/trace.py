@@ -1,7 +1,8 @@
 """The trace: what happened, in integers, one canonical JSON line an event; and the two digests.
 
 An event is (time_ns, node, kind, fields). Lines are sorted by time, node, kind, and the order in which that node
-recorded them: no global counter, so no accidental order between nodes. Two digests say whether two runs are the same:
+recorded them: no global counter, so no accidental order between nodes. (At one instant `collective_enter` therefore
+stands before the `compute_end` that it followed.) Two digests say whether two runs are the same:
 
     schedule    what happened when: the same on every machine, whatever the detail of the trace
     numbers     losses, accuracies and parameters: the same bits in the same numerical environment

@@ -28,6 +28,8 @@ class Dimension:
     example: str
     factors: dict[str, int]
     smallest: int = 0
+    usual: tuple[str, ...] = ()  # the units that ringsim itself writes; () means all
+    decimals: int = 3
 
     @property
     def a_name(self) -> str:
@@ -69,20 +71,26 @@ class Dimension:
         return self._whole(exact.multiply(Decimal(number.replace("_", "")), self.factors[unit]), text)
 
     def format(self, amount: int) -> str:
-        """Return `amount` exactly, in the largest unit that needs no more than three decimals.
+        """Return `amount` exactly, in the largest of the usual units that needs no more than `decimals`.
 
-        >>> DURATION.format(1_500_000), DURATION.format(1_234_567), SIZE.format(65536)
-        ('1.5 ms', '1234.567 us', '64 KiB')
+        >>> DURATION.format(1_500_000), DURATION.format(1_234_567), SIZE.format(65536), RATE.format(10**7)
+        ('1.5 ms', '1234.567 us', '64 KiB', '10 Mbit/s')
+        >>> SIZE.format(1_448), SHARE.format(0)
+        ('1448 B', '0 %')
         """
-        for unit, factor in sorted(self.factors.items(), key=lambda item: -item[1]):
-            scaled = Decimal(amount) / factor
-            if abs(scaled) >= 1 and scaled == scaled.quantize(Decimal("0.001")):
+        usual = self.usual or tuple(self.factors)
+        for unit in sorted(usual, key=lambda unit: -self.factors[unit]):
+            scaled = Decimal(amount) / self.factors[unit]
+            if (abs(scaled) >= 1 or len(usual) == 1) and scaled == round(scaled, self.decimals):
                 return f"{scaled.normalize():f} {unit}"
-        base = next(unit for unit, factor in self.factors.items() if factor == 1)
-        return f"{amount} {base}"
+        return f"{amount} {self.example.split()[-1] if amount == 0 else self._base}"
+
+    @property
+    def _base(self) -> str:
+        return next(unit for unit, factor in self.factors.items() if factor == 1)
 
     def _whole(self, amount: Decimal, text: str) -> int:
-        base = next(unit for unit, factor in self.factors.items() if factor == 1)
+        base = self._base
         if amount != int(amount):
             raise ValueError(f"{self._quoted(text)} is not a whole number of {base}, which is the finest step there is")
         if amount < self.smallest:
@@ -122,6 +130,7 @@ SIZE = Dimension(
     "size",
     "64 KiB",
     {"B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30},
+    decimals=0,
 )
 RATE = Dimension(
     "rate",
@@ -138,6 +147,7 @@ RATE = Dimension(
         "Tbit/s": 10**12,
     },
     smallest=1,
+    usual=("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"),
 )
 SPEED = Dimension(
     "speed",
@@ -150,7 +160,7 @@ WORK = Dimension(
     "2 MFLOP",
     {"FLOP": 1, "KFLOP": 10**3, "MFLOP": 10**6, "GFLOP": 10**9, "TFLOP": 10**12},
 )
-SHARE = Dimension("share", "5 %", {"ppm": 1, "%": 10_000})
+SHARE = Dimension("share", "5 %", {"ppm": 1, "%": 10_000}, usual=("%",), decimals=4)
 
 
 def format_duration(amount_ns: int) -> str:

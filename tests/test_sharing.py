@@ -28,7 +28,7 @@ class Filled:
 
 
 def fill(routes: Routes, capacity: Sequence[int], rounding: Callable[[Fraction], Fraction]) -> Filled:
-    """Progressive filling: freeze the tasks of the resource that gives least, take what they use off, and again."""
+    """Progressive filling: freeze the tasks of the resources that give least, take what they use off, and again."""
     rates: dict[str, Fraction] = {}
     left = [Fraction(amount) for amount in capacity]
     was_exact = True
@@ -36,11 +36,12 @@ def fill(routes: Routes, capacity: Sequence[int], rounding: Callable[[Fraction],
         wanted = [
             [task for task in routes if task not in rates and index in routes[task]] for index in range(len(left))
         ]
-        level, tightest = min((left[index] / len(tasks), index) for index, tasks in enumerate(wanted) if tasks)
-        for task in wanted[tightest]:
-            rates[task] = level
+        level = min(left[index] / len(tasks) for index, tasks in enumerate(wanted) if tasks)
+        tightest = [tasks for index, tasks in enumerate(wanted) if tasks and left[index] / len(tasks) == level]
+        frozen = {task for tasks in tightest for task in tasks}
+        rates.update(dict.fromkeys(frozen, level))
         for index, tasks in enumerate(wanted):
-            exactly = left[index] - level * sum(task in wanted[tightest] for task in tasks)
+            exactly = left[index] - level * sum(task in frozen for task in tasks)
             left[index] = rounding(exactly)
             still_wanted = any(task not in rates for task in tasks)
             was_exact = was_exact and (left[index] == exactly or not still_wanted)

@@ -365,7 +365,8 @@ def test_a_crash_under_plain_ring_loses_the_job_and_says_who_noticed():
     at_ns = COMPUTE_NS + 50 * US  # in the first step of the ring
     result = simulate(training("ring", nodes=3, faults=[crash("node1", at_ns)]))
     assert result.outcome is Outcome.LOST
-    assert "node2 lost the connection to node1" in result.outcome_sentence
+    assert "lost the connection to node1" in result.outcome_sentence
+    assert [event.time_ns for event in select(result.trace, "ended", "node2")] == [at_ns + PATH_NS]
     assert result.parameters is None
     (failure,) = result.failures
     assert (failure.node, failure.at_ns, failure.detected_at_ns) == ("node1", at_ns, at_ns + PATH_NS)
@@ -694,7 +695,7 @@ def test_a_run_with_a_crash_has_the_same_digests_again_and_under_other_ties(wher
     node, at = instants()[where]
     scenario = elastic([crash(node, at, "3 ms")], set_aside={"cooldown": "1 ms"}, commit_every=2)
     first = simulate(scenario)
-    for other in (simulate(scenario), simulate(scenario, shuffle_ties=1), simulate(scenario, share_replicas=False)):
+    for other in (simulate(scenario), simulate(scenario, shuffle_ties=1)):
         assert (other.schedule_digest, other.numbers_digest) == (first.schedule_digest, first.numbers_digest)
 
 
@@ -732,7 +733,17 @@ def test_the_job_waits_for_min_workers_and_gives_up_in_the_end():
     assert {row.world_size for row in waited.metrics} == {RANKS}
     gave_up = simulate(elastic([crash("node1", 2 * MS)], min_workers=RANKS))
     assert gave_up.outcome is Outcome.LOST
-    assert "fewer than min_workers (4) workers came within 200 ms" in gave_up.outcome_sentence
+    assert "fewer than min_workers (4) workers are left" in gave_up.outcome_sentence
+    assert "200 ms" in gave_up.outcome_sentence
+
+
+def test_a_job_that_gives_up_is_lost_though_one_worker_had_come_to_the_end():
+    # node0 has sent so much of the last all-gather that node3 can finish, and nobody else.
+    fault = crash("node0", {"step": STEPS - 1, "segment": 4}, notice="silence")
+    result = simulate(elastic([fault], min_workers=RANKS))
+    assert {event.node for event in select(result.trace, "update", step=STEPS)} == {"node3"}
+    assert result.outcome is Outcome.LOST
+    assert "fewer than min_workers (4)" in result.outcome_sentence
 
 
 def test_silence_without_a_timer_stalls_elastic_training_and_names_somebody():
@@ -741,10 +752,13 @@ def test_silence_without_a_timer_stalls_elastic_training_and_names_somebody():
     assert "node2 waits for node1" in result.outcome_sentence
 
 
-def test_the_death_of_the_rendezvous_is_the_end_of_the_job():
-    result = simulate(elastic([crash("rendezvous", 2 * MS)]))
-    assert result.outcome is Outcome.LOST
-    assert "rendezvous" in result.outcome_sentence
+def test_the_death_of_the_rendezvous_is_the_end_of_the_job_once_somebody_needs_it():
+    unneeded = train(elastic([crash("rendezvous", 2 * MS)]))
+    assert unneeded.result.outcome is Outcome.FINISHED
+    assert_elastic_promises(unneeded)
+    needed = simulate(elastic([crash("rendezvous", 2 * MS), crash("node1", 3 * MS)]))
+    assert needed.outcome is Outcome.LOST
+    assert "rendezvous" in needed.outcome_sentence
 
 
 def test_when_all_die_the_state_is_gone():
@@ -796,7 +810,7 @@ def assert_promises_through(faults: list[Any], strategy: dict[str, Any]) -> None
     )
 
 
-@settings(max_examples=40, **RANDOM)
+@settings(max_examples=20, **RANDOM)
 @given(crashes(), policies)
 def test_elastic_keeps_its_promises_through_random_crashes(faults, strategy):
     assert_promises_through(faults, strategy)

@@ -568,16 +568,40 @@ def test_news_of_a_former_life_never_comes_after_a_word_of_the_next_one():
 # --- collectives that are disturbed -----------------------------------------------------------------------------------
 
 
-def test_the_reset_of_an_aborted_collective_runs_round_the_ring_hop_by_hop():
+def test_the_reset_of_an_aborted_collective_runs_round_the_ring_hop_by_hop_both_ways():
     at_ns = 50 * US  # before anything of the first step has arrived
-    scenario = cluster(5, faults=[crash("node1", at_ns)])
-    story = play_collective(scenario, RingAllReduce(), [_ones(1_000)] * 5)
-    aborts = {event.node: event.time_ns for event in story.of("collective_abort")}
-    assert aborts["node2"] == at_ns + PATH_NS
-    assert aborts["node3"] == at_ns + 2 * PATH_NS
-    assert aborts["node4"] == at_ns + 3 * PATH_NS
-    assert aborts["node0"] == at_ns + 4 * PATH_NS
+    scenario = cluster(6, faults=[crash("node1", at_ns)])
+    story = play_collective(scenario, RingAllReduce(), [_ones(1_000)] * 6)
+    aborts = {event.node: event.time_ns - at_ns for event in story.of("collective_abort")}
+    hops = {"node0": 1, "node2": 1, "node3": 2, "node5": 2, "node4": 3}
+    assert aborts == {node: count * PATH_NS for node, count in hops.items()}
+    assert story.played.failures["node2"] == "lost the connection to node1"
     assert story.played.failures["node3"] == "lost the connection to node2"
+    assert story.played.failures["node5"] == "lost the connection to node0"
+
+
+def test_what_is_sent_at_the_instant_of_an_abort_is_cut_whoever_was_first():
+    """node1 aborts when the loss of node2 arrives; node0 sends it the next message at that very instant."""
+    group = group_of(["node0", "node1", "node2"])
+
+    def first(node):
+        node.join(group)
+        node.begin_step(0, epoch=0, generation=0, samples=[])
+        yield from node.sleep(200 * US)
+        with pytest.raises(PeerLost):
+            yield from node.collective(RingAllReduce(), _ones(300))
+
+    def others(node):
+        node.join(group)
+        with pytest.raises(PeerLost):
+            yield from node.collective(RingAllReduce(), _ones(300))
+
+    scenario = cluster(3, faults=[crash("node2", 100 * US)])
+    programs = {"node0": first, "node1": others, "node2": others}
+    expected = tell(scenario, programs)
+    assert expected.times("collective_abort", "node1") == [200 * US] == expected.times("collective_enter", "node0")
+    for seed in range(10):
+        assert tell(scenario, programs, shuffle_ties=seed).lines == expected.lines
 
 
 def test_with_silence_the_timers_of_a_ring_accuse_neighbours_and_the_run_ends():

@@ -4,7 +4,8 @@
     0 ──► 1        0 ──► 2, 1 ──► 3     0 ──► 4, 1 ──► 5, 2 ──► 6, 3 ──► 7
 
 A parent sends to its children one after another, the one with the largest subtree first; at once they would share the
-uplink and take longer. Cost, on uniform links: ceil(log2 N) (path latency + S / bandwidth).
+uplink and take longer. Cost, on uniform links: ceil(log2 N) (path latency + S / bandwidth) where N is a power of two,
+and at most that elsewhere.
 What is not here: a root other than rank 0.
 """
 

@@ -63,7 +63,7 @@ class RingAllReduce:
         for step in range(from_step, 2 * (ranks - 1)):
             outgoing, incoming = self.segments_at(step, rank, ranks)
             node.send(right, segments[outgoing], segments[outgoing].nbytes, tag=step)
-            message = yield from node.receive(left, tag=step, timeout_ns=self.timeout_ns)
+            message = yield from node.receive(left, tag=step, timeout_ns=self.timeout_ns, watching=[right])
             if step < ranks - 1:
                 segments[incoming] = message.payload + segments[incoming]
             else:

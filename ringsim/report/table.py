@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,13 +17,8 @@ from ringsim.units import about_duration
 Rows = list[tuple[str, str]]
 
 
-def show_run(result: Result, console: Console, speed_up: float | None = None) -> None:
-    """Print one run. `speed_up`: against the local twin, if that was played."""
-    console.print(run_table(result, speed_up))
-
-
 def run_table(result: Result, speed_up: float | None = None) -> RenderableType:
-    """Return what `run` prints."""
+    """Return what `run` prints. `speed_up`: against the local twin, if that was played."""
     colour = "green" if result.outcome.is_success else "red"
     table = _plain_table()
     for name, value in _run_rows(result, speed_up):

@@ -22,6 +22,7 @@ several servers, replicas.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,7 +91,9 @@ def worker(node: Node, training: Training, group: Group) -> Operation[State]:
         gradient = yield from training.gradient(node, state, batch, group)
         push = _Push(state.step, len(batch.samples), gradient.array)
         node.send(SERVER, push, training.gradient_size_bytes, tag="request")
-        state, group = yield from _answer(node)
+        while state.step <= push.step:
+            # An answer to what our former life pushed may still come before the one to this push.
+            state, group = yield from _answer(node)
     return state
 
 
@@ -107,19 +110,21 @@ def server(
     while not training.is_finished(state):
         desk = _Desk(node, training, state, group)
         yield from desk.collect(timeout_ns)
-        mean = weighted_mean([desk.pushes[name] for name in desk.group.names if name in desk.pushes])
-        if averaging_takes_time:
-            yield from node.compute(2 * len(desk.pushes) * training.engine.size)
-        state = training.update(node, state, mean, group, reports=True, contributors=desk.group)
+        pushes = desk.in_rank_order()
+        if pushes:
+            if averaging_takes_time:
+                yield from node.compute(2 * len(pushes) * training.engine.size)
+            contributors = desk.give_up_missing()
+            mean = weighted_mean(pushes)
+            state = training.update(node, state, mean, group, reports=True, contributors=contributors)
         # In the order of the scenario, so that the sums of the next step are too.
-        group = Group(0, tuple(m for m in everybody.members if m.name in desk.group.names or m.name in desk.newcomers))
-        recipients = everybody if training.is_finished(state) else group
-        for name in recipients.names:
+        group = Group(0, tuple(m for m in everybody.members if m.name in desk.pushes or m.name in desk.newcomers))
+        for name in (everybody if training.is_finished(state) else group).names:
             node.send(name, _Answer(state, group), training.gradient_size_bytes, tag="parameters")
     return state
 
 
-def weighted_mean(pushes: list[_Push]) -> np.ndarray:
+def weighted_mean(pushes: Sequence[_Push]) -> np.ndarray:
     """Return the mean gradient, each weighed by its samples, added up in the order given."""
     total = max(1, sum(push.samples for push in pushes))
     mean: np.ndarray = np.float32(pushes[0].samples / total) * pushes[0].gradient
@@ -129,59 +134,68 @@ def weighted_mean(pushes: list[_Push]) -> np.ndarray:
 
 
 class _Desk:
-    """One step's pushes, who is still waited for, and who wants to take part again from the next step on."""
+    """One step's pushes, who is not waited for any more, and who wants to take part from the next step on."""
 
     def __init__(self, node: Node, training: Training, state: State, group: Group):
         self.pushes: dict[str, _Push] = {}
         self.newcomers: dict[str, None] = {}
-        self.group = group
+        self._lost: dict[str, None] = {}
         self._node = node
         self._training = training
         self._state = state
-        self._batches = dict(zip(group.names, training.batches(state, group), strict=True))
+        self._group = group  # who the step's samples were cut among
 
     def collect(self, timeout_ns: int | None) -> Operation[None]:
-        """Wait for the pushes; with a timeout, give up those who are lost, or late by so much after the latest one."""
-        while not self.pushes or self._missing():
+        """Wait for the pushes; with a timeout, not for those who are lost, or late by so much after the latest one.
+
+        Ends without any push if everybody is lost and only newcomers are left.
+        """
+        while self._missing() or not (self.pushes or self.newcomers):
             # Before the first push nobody is late: they all compute.
             patience_ns = timeout_ns if self.pushes else None
             try:
                 message = yield from self._node.receive(
-                    tag="request", timeout_ns=patience_ns, expecting=self._missing()
+                    tag="request", timeout_ns=patience_ns, expecting=self._missing() or self._group.names
                 )
             except PeerLost as lost:
                 if timeout_ns is not None:
-                    self._drop(lost.peer)
+                    self._lost[lost.peer] = None
+                    self.newcomers.pop(lost.peer, None)
             except ReceiveTimeout:
-                for name in self._missing():
-                    self._drop(name)
+                self._lost.update(dict.fromkeys(self._missing()))
             else:
                 self._take(message)
 
+    def in_rank_order(self) -> list[_Push]:
+        """Return the pushes in rank order, whatever the order in which they came."""
+        return [self.pushes[name] for name in self._group.names if name in self.pushes]
+
+    def give_up_missing(self) -> Group:
+        """Write down whose samples are lost with this step; return those whose are not."""
+        batches = zip(self._group.members, self._training.batches(self._state, self._group), strict=True)
+        for member, batch in batches:
+            if member.name not in self.pushes:
+                self._node.record(
+                    "dropped",
+                    step=self._state.step,
+                    epoch=self._state.cursor.epoch,
+                    generation=0,
+                    worker=member.name,
+                    samples=[int(sample) for sample in batch.samples],
+                )
+        return Group(0, tuple(member for member in self._group.members if member.name in self.pushes))
+
     def _missing(self) -> list[str]:
-        return [name for name in self.group.names if name not in self.pushes]
+        return [name for name in self._group.names if name not in self.pushes and name not in self._lost]
 
     def _take(self, message: Message) -> None:
         name, request = message.source, message.payload
-        if name not in self.group.names:
-            self.newcomers[name] = None  # restarted, or taken for dead while it was only late
-        elif isinstance(request, _Hello):
-            answer = _Answer(self._state, self.group)
-            self._node.send(name, answer, self._training.gradient_size_bytes, tag="parameters")
-        else:
-            assert request.step == self._state.step, "a worker that is waited for is in the step that is waited for"
+        if name not in self._group.names:
+            self.newcomers[name] = None  # given up in an earlier step: restarted since, or only late
+        elif isinstance(request, _Push) and request.step == self._state.step:
             self.pushes[name] = request
-
-    def _drop(self, name: str) -> None:
-        self.newcomers.pop(name, None)
-        if name in self.pushes or name not in self.group.names:
-            return
-        self.group = Group(0, tuple(member for member in self.group.members if member.name != name))
-        self._node.record(
-            "dropped",
-            step=self._state.step,
-            epoch=self._state.cursor.epoch,
-            generation=0,
-            worker=name,
-            samples=[int(sample) for sample in self._batches[name].samples],
-        )
+        else:
+            # It has restarted within the step: it computes the very samples that were its own.
+            self._lost.pop(name, None)
+            answer = _Answer(self._state, self._group)
+            self._node.send(name, answer, self._training.gradient_size_bytes, tag="parameters")

@@ -13,8 +13,8 @@ and goes. The learning rate and the shares follow the new ring by themselves. A 
 rendezvous until all have, because until then it may be asked to go on.
 
 Cost of a failure: detection (one path latency a hop, or the timeout), the steps since the commit, two control messages,
-ceil(log2 N) (path latency + S / bandwidth) to send the state. Cost of a commit: a one-byte broadcast, by which rank
-0 says whether a newcomer waits. What is not here: the step itself (`ring.py`).
+at most ceil(log2 N) (path latency + S / bandwidth) to send the state. Cost of a commit: a one-byte broadcast, by which
+rank 0 says whether a newcomer waits. What is not here: the step itself (`ring.py`).
 """
 
 from __future__ import annotations
@@ -74,9 +74,15 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
     all_reduce = RingAllReduce(settings.timeout)
     state = committed = training.initial()
     while True:
-        answer = yield from _register(node, settings, _Standing(committed.step, training.is_finished(committed)))
+        finished = training.is_finished(committed)
+        try:
+            answer = yield from _register(node, settings, _Standing(committed.step, finished))
+        except PeerLost:
+            if finished:
+                return committed  # The rendezvous is gone, and we need it no more.
+            raise
         if not isinstance(answer, Group):
-            return committed if training.is_finished(committed) else answer if isinstance(answer, GaveUp) else None
+            return answer if isinstance(answer, GaveUp) else committed if finished else None
         node.join(answer)
         try:
             committed = yield from _take_from_rank_0(node, training, committed, settings)
@@ -136,8 +142,8 @@ def rendezvous(
     while True:
         enough = yield from lobby.gather(ring)
         if not enough:
-            reason = f"fewer than min_workers ({settings.min_workers}) workers came within "
-            return lobby.give_up_job(reason + format_duration(settings.rendezvous_timeout))
+            few = f"fewer than min_workers ({settings.min_workers}) workers are left"
+            return lobby.give_up_job(f"{few}, and nobody came for {format_duration(settings.rendezvous_timeout)}")
         commit = max(registration.standing.step for registration in lobby.present.values())
         furthest, in_vain = (commit, 0) if commit > furthest else (furthest, in_vain + 1)
         if in_vain > settings.reset_limit:

@@ -54,6 +54,7 @@ class Deployment:
     roles: Sequence[Role]
     shares: Mapping[str, int]
     machines: Sequence[Host] = ()
+    name: str = ""  # of a user's own strategy
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Training:
     task: Task
     engine: Engine
     sampler: Sampler
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The names of all workers, in rank order."""
+        return tuple(self.sampler.shares)
 
     def initial(self) -> State:
         """Return the state before the first update: the same on every node, from the seed."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+import simpy
+
 from ringsim.scenario import Crash
 
 if TYPE_CHECKING:
@@ -17,15 +19,15 @@ if TYPE_CHECKING:
 Fault = Generator[Any, Any, None]
 
 
-def crash(world: World, number: int, fault: Crash) -> Fault:
-    """A machine dies with all it held; after `restart_after` it is back, empty.
+def crash(world: World, number: int, fault: Crash, moment: simpy.Event) -> Fault:
+    """At `moment` a machine dies with all it held; after `restart_after` it is back, empty.
 
     A machine that is already dead when the moment comes is left alone.
     """
-    yield world.moment(number, fault.node, fault.at)
+    yield moment
     if not world.is_up(fault.node):
         return
     world.crash(number, fault.node, fault.notice)
     if fault.restart_after is not None:
-        yield world.fault_timer(number, fault.restart_after)
+        yield world.restart_moment(number, fault.node, fault.restart_after)
         world.restart(fault.node)

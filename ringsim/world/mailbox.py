@@ -61,7 +61,9 @@ class Mailbox:
         self._lost[peer] = incarnation
         if restarted:
             self._restarted[peer] = incarnation
-        self._unread.setdefault(None, []).append(_Lost(peer))
+        if self._view.get(peer, 0) <= incarnation:
+            # If we have heard from a later life, the end of this one is no news.
+            self._unread.setdefault(None, []).append(_Lost(peer))
 
     def refuse(self, peer: str) -> None:
         """Note that no new life of `peer` answers: we still have only the connection that broke."""

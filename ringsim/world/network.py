@@ -53,12 +53,14 @@ class Transfer:
     target_host: str
     life: int
     channel: Channel
+    number: int = 0  # of its connection's messages
     has_left: bool = False
     on_left: Callable[[], None] | None = None
 
 
 @dataclass(eq=False)
 class _Connection:
+    count: int = 0
     queue: deque[Transfer] = field(default_factory=deque)
     current: Transfer | None = None
     task: Task | None = None
@@ -160,6 +162,8 @@ class Network:
         """Queue a message on its connection."""
         key = (transfer.source.name, transfer.source.incarnation, transfer.target, transfer.channel)
         connection = self._connections.setdefault(key, _Connection())
+        connection.count += 1
+        transfer.number = connection.count
         connection.queue.append(transfer)
         if connection.current is None:
             self._next(connection)
@@ -235,6 +239,6 @@ class Network:
 
 
 def _key(transfer: Transfer) -> tuple[Any, ...]:
-    """Order transfers by sender, then receiver, then channel (None, the connection outside of groups, first)."""
+    """Order transfers by sender, receiver, channel (None, the connection outside of groups, first) and number."""
     channel = -1 if transfer.channel is None else transfer.channel
-    return (transfer.source.index, transfer.target_index, channel)
+    return (transfer.source.index, transfer.target_index, channel, transfer.number)

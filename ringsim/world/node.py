@@ -40,6 +40,7 @@ class SimNode:
         self._group: Group | None = None
         self._channel: Channel = None
         self._sequence = -1  # the collective entered last in this group
+        self._plan = ""  # the collective that is played
         self._received = 0  # messages received in this step's collectives
         self._step = _NO_STEP  # the training step that was begun last in this group
         self._computations = 0
@@ -130,13 +131,21 @@ class SimNode:
         source: str | None = None,
         tag: Any = None,
         timeout_ns: int | None = None,
+        watching: Sequence[str] = (),
         expecting: Sequence[str] = (),
     ) -> Operation[Message]:
         channel, wanted = self._channel, self._in_sequence(tag)
-        what = f"{source or ', '.join(expecting) or 'anybody'} ({'a message' if tag is None else tag})"
-        message: Message = yield from self.wait(
-            lambda: self.mailbox.take(channel, source, wanted), what, source, timeout_ns
-        )
+
+        def ready() -> Message | None:
+            message = self.mailbox.take(channel, source, wanted)
+            if message is None:
+                for peer in watching:
+                    self.mailbox.check(peer, channel)
+            return message
+
+        what = "a message" if tag is None else str(tag) if channel is None else f"message {tag} of {self._plan}"
+        who = source or ", ".join(expecting) or "anybody"
+        message: Message = yield from self.wait(ready, f"{who} ({what})", source, timeout_ns)
         if channel is not None:
             self._received += 1
             self._world.progress(self, self._step, self._received)
@@ -152,7 +161,7 @@ class SimNode:
         self._sequence += 1
         group, sequence = self.group, self._sequence
         fields = {"plan": plan.name, "sequence": sequence, "generation": group.generation}
-        self._channel = group.generation
+        self._channel, self._plan = group.generation, plan.name
         self.record("collective_enter", **fields)
         try:
             result = yield from plan.messages(self, buffer, 0)

@@ -39,22 +39,28 @@ def max_min_shares(routes: Mapping[Any, Sequence[int]], capacity: Sequence[int])
     left = {resource: capacity[resource] for resource in waiting}
     shares: dict[Any, Share] = {}
     while waiting:
-        tightest = _tightest(waiting, left)
-        share = (left[tightest], len(waiting[tightest]))
-        fixed = list(waiting[tightest])
-        shares.update(dict.fromkeys(fixed, share))
-        for resource, count in _without(waiting, fixed, routes).items():
+        # Resources that are equally tight are fixed together: one after another, rounding would favour the first.
+        fixed: dict[Any, Share] = {}
+        for resource in _tightest(waiting, left):
+            fixed.update(dict.fromkeys(waiting[resource], (left[resource], len(waiting[resource]))))
+        shares.update(fixed)
+        rate, count = next(iter(fixed.values()))
+        for resource, lost in _without(waiting, fixed, routes).items():
             # Rounded up here, so that what is left is rounded down; one unit a second always stays.
-            left[resource] = max(1, left[resource] - -(-count * share[0] // share[1]))
+            left[resource] = max(1, left[resource] - -(-lost * rate // count))
     return {task: shares[task] for task in routes}
 
 
-def _tightest(waiting: Mapping[int, Mapping[Any, None]], left: Mapping[int, int]) -> int:
-    """Return the resource that gives its tasks least; the lowest number if there are several."""
-    best, *others = sorted(waiting)
-    for resource in others:
-        if left[resource] * len(waiting[best]) < left[best] * len(waiting[resource]):
-            best = resource
+def _tightest(waiting: Mapping[int, Mapping[Any, None]], left: Mapping[int, int]) -> list[int]:
+    """Return the resources that give each of their tasks least, by number."""
+    best: list[int] = []
+    for resource in sorted(waiting):
+        here, there = left[resource], left[best[0]] if best else 0
+        difference = here * len(waiting[best[0]]) - there * len(waiting[resource]) if best else 0
+        if not best or difference == 0:
+            best.append(resource)
+        elif difference < 0:
+            best = [resource]
     return best
 
 

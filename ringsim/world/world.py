@@ -101,7 +101,9 @@ def play(
     world = World(scenario, programs, extra_machines, trace, shuffle_ties)
     for number, fault in enumerate(scenario.faults):
         if world.has(fault.node):
-            world.clock.start(faults.crash(world, number, fault))
+            # Its moment is made here, before any program runs, so that none can come too early for it.
+            moment = world.moment(number, fault.node, fault.at)
+            world.clock.start(faults.crash(world, number, fault, moment))
         else:
             world.not_applicable(number)
     for program in programs:
@@ -161,11 +163,13 @@ class World:
         return self._machines[node.address.host].processor
 
     def close(self, node: SimNode, group: Group) -> None:
-        """`node` is out of `group`: nothing more of this generation comes or goes, and the others see a reset."""
+        """`node` is out of `group`: it sends nothing more of this generation, and the others see a reset.
+
+        What is sent to it still comes, to nobody: its peers do not know yet. (To take that off the network here would
+        make it matter who acts first at an instant.)
+        """
         generation = group.generation
-        self.network.kill(
-            lambda transfer: transfer.channel == generation and node.name in (transfer.source.name, transfer.target)
-        )
+        self.network.kill(lambda transfer: transfer.channel == generation and transfer.source is node.address)
         for member in group.members:
             peer = self._lives[member.name].node
             if peer is not node:
@@ -213,11 +217,12 @@ class World:
             self._moments.append(_Moment(ranks, at.step, at.segment or 0, event, number))
         return event
 
-    def fault_timer(self, number: int, delay_ns: int) -> simpy.Event:
-        """Return an event `delay_ns` from now. Unlike a moment still to come, it keeps a run from having stalled."""
+    def restart_moment(self, number: int, machine: str, delay_ns: int) -> simpy.Event:
+        """Return an event `delay_ns` from now. If a worker comes back then, the run is not over or stalled before."""
         event = self.clock.event()
-        self._restarts_pending += 1
-        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), _once(event))
+        matters = self._has_restarting_worker(machine)
+        self._restarts_pending += matters
+        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), _once(event), daemon=not matters)
         return event
 
     def crash(self, number: int, machine: str, notice: str) -> None:
@@ -228,12 +233,13 @@ class World:
         for rank in dying.ranks:
             life = self._lives[rank]
             life.node.record("crash", notice=notice)
+            self.network.kill(lambda transfer, rank=rank: transfer.target == rank)  # type: ignore[misc]
             self._end_life(life, reset=notice == "reset")
             self.account(rank).set(self.clock.now_ns, up=False, recovering=False)
 
     def restart(self, machine: str) -> None:
         """A dead machine is back, empty; programs that restart begin anew."""
-        self._restarts_pending -= 1
+        self._restarts_pending -= self._has_restarting_worker(machine)
         self._machines[machine].up = True
         for rank in self._machines[machine].ranks:
             old = self._lives[rank].node.address
@@ -243,6 +249,9 @@ class World:
             if rank in self._programs and self._programs[rank].restarts:
                 self.account(rank).set(self.clock.now_ns, up=True, recovering=True)
                 self.start(rank)
+            else:
+                # Nobody listens there: what is sent to it is answered with a reset.
+                self._lives[rank].node.alive = False
 
     # --- lives --------------------------------------------------------------------------------------------------------
 
@@ -274,13 +283,10 @@ class World:
         if not node.alive:
             return
         node.alive = False
-        self.network.kill(lambda transfer: transfer.source is node.address or (transfer.target == node.name))
-        if (
-            life.process is not None
-            and life.process.is_alive
-            and life.process is not self.clock.environment.active_process
-        ):
-            life.process.interrupt()
+        self.network.kill(lambda transfer: transfer.source is node.address)
+        process = life.process
+        if process is not None and process.is_alive and process is not self.clock.environment.active_process:
+            process.interrupt()
         if reset:
             for other in self._lives.values():
                 if other.node is not node and other.node.alive:
@@ -290,8 +296,11 @@ class World:
         """Say whether no worker runs any more, and none will again."""
         if self._running_workers:
             return False
-        some_restart = any(program.worker and program.restarts for program in self._programs.values())
-        return bool(self._books.results) or not (self._restarts_pending and some_restart)
+        return bool(self._books.results) or not self._restarts_pending
+
+    def _has_restarting_worker(self, machine: str) -> bool:
+        programs = [self._programs[rank] for rank in self._machines[machine].ranks if rank in self._programs]
+        return any(program.worker and program.restarts for program in programs)
 
     def _set_running(self, life: _Life, running: bool) -> None:
         program = self._programs.get(life.node.name)
