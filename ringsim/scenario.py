@@ -6,7 +6,7 @@
     ├── strategy    how they train together (told apart by `name`, and `on_failure`)
     └── faults      what goes wrong, and when (told apart by `kind`)
 
-What is not here: reading YAML and saying where a mistake is (`scenario_file.py`), and what the settings do
+What is not here: reading YAML and saying where a mistake is (`scenario_file/`), and what the settings do
 (`strategies/`, `world/`, `learning/`).
 """
 

@@ -1,7 +1,7 @@
 """The scenarios that come with ringsim: where they are, and the question each of them asks.
 
 They live in `scenarios/` at the top of the repository, and inside the wheel. What is not here: reading a scenario
-(`scenario_file.py`).
+(`scenario_file/`).
 """
 
 from __future__ import annotations

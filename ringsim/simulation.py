@@ -3,7 +3,7 @@
     scenario ──► strategies: who does what ──► world: plays it in virtual time ──► events ──► Result
                  learning: gradients, updates ──┘
 
-What is not here: reading files (`scenario_file.py`) and showing results (`report/`).
+What is not here: reading files (`scenario_file/`) and showing results (`report/`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ringsim.learning.sampler import Sampler
 from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
 from ringsim.scenario import Scenario, train_size, worker_names, worker_shares
-from ringsim.scenario_checks import refuse_conflicts
+from ringsim.scenario_file.checks import refuse_conflicts
 from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
@@ -56,7 +56,7 @@ def simulate(
     ... ''')
     >>> result = simulate(loaded.scenario)
     >>> result.outcome_sentence, result.samples.counted
-    ('finished: 2 steps in 2.32 ms of virtual time', 128)
+    ('finished: 2 steps in 433.4 us of virtual time', 128)
     """
     refuse_conflicts(scenario)
     deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)

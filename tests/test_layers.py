@@ -15,11 +15,8 @@ ROOT = Path(ringsim.__file__).parent
 
 # From the ground up; rooms on one floor do not know each other. What is not listed is a front door.
 FLOORS = (
-    ({"errors", "units", "seeds", "words"},),
-    (
-        {"scenario", "strict_yaml", "scenario_shape", "scenario_checks", "scenario_file"}
-        | {"node", "trace", "result", "accounting"},
-    ),
+    ({"errors", "units", "seeds"},),
+    ({"scenario", "scenario_file", "node", "trace", "result", "accounting"},),
     ({"world"}, {"learning"}),
     ({"collectives"},),
     ({"strategies"},),

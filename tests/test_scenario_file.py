@@ -22,7 +22,7 @@ from ringsim import scenario as keys
 from ringsim.errors import ScenarioInvalid, UsageError
 from ringsim.scenario import Mlp, RingElastic, Scenario, Settings
 from ringsim.scenario_file import MODELINE, dump, json_schema, load, parse, template
-from ringsim.strict_yaml import BROKEN, read, read_scalar
+from ringsim.scenario_file.strict_yaml import BROKEN, read, read_scalar
 
 BASE = """\
 name: demo

@@ -779,14 +779,13 @@ def crashes(draw, most: int = 4):
         st.integers(0, STEPS - 1),
         st.integers(0, LAST_MESSAGE),
     )
-    fault = st.builds(
-        crash,
-        st.sampled_from([*[f"node{rank}" for rank in range(RANKS)] * 4, "rendezvous"]),
-        instant,
-        st.sampled_from([None, "1 ns", "10 us", "150 us", "1 ms", "4 ms", "30 ms"]),
-        st.sampled_from(["reset", "silence"]),
-    )
-    return draw(st.lists(fault, min_size=1, max_size=most))
+    after = st.sampled_from([None, "1 ns", "10 us", "150 us", "1 ms", "4 ms", "30 ms"])
+    notice = st.sampled_from(["reset", "silence"])
+    fault = st.builds(crash, st.sampled_from([f"node{rank}" for rank in range(RANKS)]), instant, after, notice)
+    faults = draw(st.lists(fault, min_size=1, max_size=most))
+    if draw(st.integers(0, 9)) == 7:
+        faults.append(crash("rendezvous", draw(st.integers(0, end_ns)), draw(after), draw(notice)))
+    return faults
 
 
 policies = st.fixed_dictionaries(

@@ -108,7 +108,11 @@ def group_of(names: Iterable[str], generation: int = 0) -> Group:
 
 
 def play_collective(
-    scenario: Scenario, plan: Any, buffers: Sequence[Any], enter_ns: Sequence[int] | None = None
+    scenario: Scenario,
+    plan: Any,
+    buffers: Sequence[Any],
+    enter_ns: Sequence[int] | None = None,
+    shuffle_ties: int | None = None,
 ) -> Story:
     """Let rank r of node0, node1, ... enter `plan` at `enter_ns[r]` with `buffers[r]`; results are by node name."""
     group = group_of(f"node{rank}" for rank in range(len(buffers)))
@@ -122,7 +126,8 @@ def play_collective(
 
         return run
 
-    return tell(scenario, {name: member(rank) for rank, name in enumerate(group.names)})
+    programs = {name: member(rank) for rank, name in enumerate(group.names)}
+    return tell(scenario, programs, shuffle_ties=shuffle_ties)
 
 
 def results_in_rank_order(story: Story) -> list[Any]:

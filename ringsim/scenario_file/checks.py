@@ -1,6 +1,6 @@
 """Keys of a scenario that are each right alone and must agree with each other: a fault's node is one of the cluster's.
 
-What is not here: the shape of each key (`scenario.py`), and where a mistake stands in a file (`scenario_file.py`).
+What is not here: the shape of each key (`scenario.py`), and where a mistake stands in a file (`reading.py`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ringsim.scenario import (
     planned_steps,
     worker_names,
 )
-from ringsim.strict_yaml import Path, dotted
+from ringsim.scenario_file.strict_yaml import Path, dotted
+from ringsim.scenario_file.words import close, listed, shown
 from ringsim.units import SHARE
-from ringsim.words import close, listed, shown
 
 _WHOLE = SHARE.parse("100 %")
 

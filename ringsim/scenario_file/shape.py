@@ -4,8 +4,8 @@ The models are walked beside the data, so that a sentence can name the keys of t
 that another key belongs to, and an example. Mistaken values can be replaced by examples, so that the rest of a scenario
 can be checked too.
 
-What is not here: text and places (`strict_yaml.py`, `scenario_file.py`), and keys that must agree with each other
-(`scenario_checks.py`).
+What is not here: text and places (`strict_yaml.py`, `reading.py`), and keys that must agree with each other
+(`checks.py`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ringsim.scenario import Scenario, Settings
-from ringsim.strict_yaml import Mark, Path
-from ringsim.words import close, listed, shortened, shown
+from ringsim.scenario_file.strict_yaml import Mark, Path
+from ringsim.scenario_file.words import close, listed, shortened, shown
 
 TAGS = ("kind", "name", "on_failure")  # The keys that tell the variants of a setting apart, in the order of choosing.
 

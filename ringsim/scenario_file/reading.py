@@ -5,7 +5,7 @@
     json_schema     the keys, for editors
     template        a commented file to start from
 
-A mistake is found by one of three: `strict_yaml` (the text), `scenario_shape` (each key alone) or `scenario_checks`
+A mistake is found by one of three: `strict_yaml` (the text), `shape` (each key alone) or `checks`
 (keys that must agree with each other). To report all three together, mistaken values are replaced by examples and the
 rest is checked; a finding that rests on a replaced value is not reported.
 
@@ -26,8 +26,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from ringsim.errors import Problem, ScenarioInvalid, UsageError
 from ringsim.scenario import Host, Scenario, Settings
-from ringsim.scenario_checks import conflicts
-from ringsim.scenario_shape import (
+from ringsim.scenario_file.checks import conflicts
+from ringsim.scenario_file.shape import (
     TAGS,
     Finding,
     choices_of,
@@ -39,8 +39,8 @@ from ringsim.scenario_shape import (
     value_at,
     variant_of,
 )
-from ringsim.strict_yaml import BROKEN, Mark, Path, dotted, read, read_scalar
-from ringsim.words import one_line, shown
+from ringsim.scenario_file.strict_yaml import BROKEN, Mark, Path, dotted, read, read_scalar
+from ringsim.scenario_file.words import one_line, shown
 
 # Editors with a YAML language server read the keys from this file, which `ringsim schema` writes.
 MODELINE = "# yaml-language-server: $schema=ringsim.schema.json"
