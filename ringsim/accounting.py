@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ringsim.result import EpochSamples, Failure, Samples, StepRow
+from ringsim.scenario import RENDEZVOUS
 from ringsim.trace import Event
 
 # A training step as (generation, number of updates before it).
@@ -162,12 +163,12 @@ def _mean_loss(events: Sequence[Event]) -> float | None:
 def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str, at_ns: int, full_size: int) -> Failure:
     """Return what a fault on `node` (which has `ranks`) at `at_ns` did, where `full_size` workers are all there are."""
     later = [event for event in events if event.time_ns >= at_ns]
-    signs = ("peer_lost", "receive_timeout")
-    detected_at_ns = next((e.time_ns for e in later if e.kind in signs and e.node not in ranks), None)
+    detected_at_ns = next((e.time_ns for e in later if e.node not in ranks and _is_sign(e)), None)
     after = [event for event in later if detected_at_ns is not None and event.time_ns >= detected_at_ns]
-    # Where the ring is re-formed, an update that the old ring still finishes is not yet a resumption.
-    worlds = [event.fields["generation"] for event in after if event.kind == "world"]
-    first = min(worlds, default=0)
+    # Where a ring breaks, an update that it still finishes is no resumption: the next ring's first one is.
+    broken = [event.fields["generation"] for event in after if event.kind == "collective_abort"]
+    rings = [event.fields["generation"] for event in after if event.kind == "world"]
+    first = min((ring for ring in rings if not broken or ring > broken[0]), default=broken[0] + 1 if broken else 0)
     updates = [event for event in after if event.kind == "update" and event.fields["generation"] >= first]
     rollbacks = [
         event.fields["from_step"] - event.fields["step"]
@@ -183,3 +184,9 @@ def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str,
         recovered_at_ns=next((e.time_ns for e in updates if e.fields["world_size"] == full_size), None),
         rolled_back_steps=max(0, *rollbacks) if rollbacks else 0,
     )
+
+
+def _is_sign(event: Event) -> bool:
+    """Say whether a node learns by this event that something is wrong."""
+    # Who is set aside waits at the rendezvous for its cooldown to end: that is no sign.
+    return event.kind == "peer_lost" or (event.kind == "receive_timeout" and event.fields["source"] != RENDEZVOUS)

@@ -394,7 +394,7 @@ def _show(table: RenderableType) -> None:
     if sys.stdout.isatty():
         Console(highlight=False).print(table)
         return
-    console = Console(width=160, highlight=False, file=io.StringIO())
+    console = Console(width=1_000, highlight=False, file=io.StringIO())
     console.print(table)
     for line in console.file.getvalue().splitlines():  # type: ignore[attr-defined]
         click.echo(line.rstrip())

@@ -144,8 +144,8 @@ def _outcome(played: Played, final: State | None) -> tuple[Outcome, str]:
         unfinished = "no worker came to the end of the task" if played.results else "every worker is dead"
         why = [*gave_up, *(f"{name} {reason}" for name, reason in played.failures.items()), unfinished]
         dead = ", ".join(dict.fromkeys(rank for injected in played.injected for rank in injected.ranks))
-        culprit = f"after the crash of {dead}, " if dead else ""
-        return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {culprit}{why[0]}; the state is gone"
+        culprit = f" (crashed: {dead})" if dead else ""
+        return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {why[0]}{culprit}; the state is gone"
     waiting = "; ".join(f"{name} waits for {what}" for name, what in sorted(played.waiting.items()))
     if played.ending == "stalled":
         return Outcome.STALLED, f"stalled at {about_duration(played.time_ns)}: {waiting or 'nobody is left to go on'}"

@@ -62,7 +62,7 @@ def updates_of_the_end(events: Iterable[Event]) -> dict[int, int]:
             if event.kind == "restore":
                 assert first.setdefault(fields["generation"], fields["step"]) == fields["step"]
     if not kept:  # nobody commits: all updates are of one generation
-        return {event.fields["step"]: 0 for event in events if event.kind == "update"}
+        return {event.fields["step"]: event.fields["generation"] for event in events if event.kind == "update"}
     generation = max(first)
     step = kept[rank_0[generation], generation]
     made = {}
@@ -484,10 +484,34 @@ def test_a_step_whose_only_sample_went_with_its_worker_is_an_update_of_nothing()
     assert (result.samples.counted, result.samples.lost) == (16, 1)
 
 
+REDONE = {
+    "by one who had been given up": [
+        crash("node0", 0, "3500 us"),
+        crash("node1", 1_800 * US),
+        crash("node2", 1_800 * US),
+    ],
+    "by one who had begun it and lost it": [
+        crash("node0", 0, "3500 us"),
+        crash("node1", 1_800 * US),
+        crash("node2", 1_800 * US, "3 ms"),
+        crash("node0", 4 * MS),
+    ],
+}
+
+
+@pytest.mark.parametrize("how", REDONE)
+def test_a_step_that_is_redone_because_all_who_had_it_died_counts_for_those_who_redid_it(how):
+    result = simulate(training(PS_TIMEOUT, nodes=3, epochs=1, faults=REDONE[how]))
+    assert result.outcome is Outcome.FINISHED
+    assert_samples_are_as_the_trace_says(result)
+    # In the first step node0 took its samples with it.
+    assert (result.samples.counted, result.samples.lost) == (TINY["samples"] - 8, 8)
+
+
 def test_the_death_of_the_server_is_the_end():
     lost = simulate(training("parameter_server", nodes=2, faults=[crash("server0", 1_500 * US)]))
     assert lost.outcome is Outcome.LOST
-    assert "lost the connection to server0; the state is gone" in lost.outcome_sentence
+    assert "lost the connection to server0 (crashed: server0); the state is gone" in lost.outcome_sentence
     silent = simulate(training("parameter_server", nodes=2, faults=[crash("server0", 1_500 * US, notice="silence")]))
     assert silent.outcome is Outcome.STALLED
     assert "node0 waits for server0" in silent.outcome_sentence

@@ -583,12 +583,12 @@ def test_the_reset_of_an_aborted_collective_runs_round_the_ring_hop_by_hop_both_
 @pytest.mark.parametrize("shuffle_ties", range(10))
 def test_what_is_sent_at_the_instant_of_an_abort_is_cut_whoever_was_first(shuffle_ties):
     """node1 learns of the death of node2 at the instant at which node0, next to it, sends its second message."""
-    died_ns = 2 * US  # so long a segment of 250 B takes, so the news travels beside the first messages
+    died_ns = 8 * US  # so long a segment takes, so the news travels beside the first messages
     scenario = cluster(4, faults=[crash("node2", died_ns)])
-    story = play_collective(scenario, RingAllReduce(), [_ones(250)] * 4)
+    story = play_collective(scenario, RingAllReduce(), [_ones(1_000)] * 4)
     (abort_ns,) = story.times("collective_abort", "node1")
     assert story.times("depart", "node0", to="node1")[1] == abort_ns == died_ns + PATH_NS
-    again = play_collective(scenario, RingAllReduce(), [_ones(250)] * 4, shuffle_ties=shuffle_ties)
+    again = play_collective(scenario, RingAllReduce(), [_ones(1_000)] * 4, shuffle_ties=shuffle_ties)
     assert again.played.traffic == story.played.traffic
 
 

@@ -117,8 +117,11 @@ def server(
             contributors = desk.give_up_missing()
             mean = weighted_mean(pushes)
             state = training.update(node, state, mean, group, reports=True, contributors=contributors)
-        # In the order of the scenario, so that the sums of the next step are too.
-        group = Group(0, tuple(m for m in everybody.members if m.name in desk.pushes or m.name in desk.newcomers))
+        # A step that is begun anew, because nobody of its group is left, is told apart by its generation. Members stand
+        # in the order of the scenario, so that the sums do too.
+        generation = group.generation if pushes else group.generation + 1
+        present = desk.pushes.keys() | desk.newcomers.keys()
+        group = Group(generation, tuple(member for member in everybody.members if member.name in present))
         for name in (everybody if training.is_finished(state) else group).names:
             node.send(name, _Answer(state, group), training.gradient_size_bytes, tag="parameters")
     return state
@@ -179,11 +182,13 @@ class _Desk:
                     "dropped",
                     step=self._state.step,
                     epoch=self._state.cursor.epoch,
-                    generation=0,
+                    generation=self._group.generation,
                     worker=member.name,
                     samples=[int(sample) for sample in batch.samples],
                 )
-        return Group(0, tuple(member for member in self._group.members if member.name in self.pushes))
+        return Group(
+            self._group.generation, tuple(member for member in self._group.members if member.name in self.pushes)
+        )
 
     def _missing(self) -> list[str]:
         return [name for name in self._group.names if name not in self.pushes and name not in self._lost]

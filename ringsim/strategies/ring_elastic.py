@@ -47,6 +47,8 @@ class _Standing:
 class _SetAside:
     """The rendezvous' answer to one who failed: come again after the cooldown."""
 
+    cooldown_ns: int
+
 
 @dataclass(frozen=True)
 class _JobOver:
@@ -76,7 +78,7 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
     while True:
         finished = training.is_finished(committed)
         try:
-            answer = yield from _register(node, settings, _Standing(committed.step, finished))
+            answer = yield from _register(node, _Standing(committed.step, finished))
         except PeerLost:
             if finished:
                 return committed  # The rendezvous is gone, and we need it no more.
@@ -97,16 +99,20 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
             pass  # The collective has closed our connections, so that our neighbours learn of it too.
 
 
-def _register(node: Node, settings: RingElastic, standing: _Standing) -> Operation[_Answer]:
-    """Ask for a place in the next ring, and wait for it."""
+def _register(node: Node, standing: _Standing) -> Operation[_Answer]:
+    """Ask for a place in the next ring, and wait for it; who is set aside asks again after the cooldown."""
+    patience_ns = None
     while True:
         node.send(RENDEZVOUS, standing, _CONTROL_BYTES, tag="register")
-        message = yield from node.receive(RENDEZVOUS, tag="answer")
-        answer: _Answer = message.payload
-        if not isinstance(answer, _SetAside):
-            return answer
-        assert settings.set_aside is not None, "who is set aside for ever gets another answer"
-        yield from node.sleep(settings.set_aside.cooldown)
+        try:
+            while True:
+                message = yield from node.receive(RENDEZVOUS, tag="answer", timeout_ns=patience_ns)
+                answer: _Answer = message.payload
+                if not isinstance(answer, _SetAside):
+                    return answer
+                patience_ns = answer.cooldown_ns
+        except ReceiveTimeout:
+            patience_ns = None
 
 
 def _take_from_rank_0(node: Node, training: Training, committed: State, settings: RingElastic) -> Operation[State]:
@@ -131,27 +137,26 @@ def _newcomer(group: Group) -> str:
 # --- the rendezvous ---------------------------------------------------------------------------------------------------
 
 
-def rendezvous(
-    node: Node, training: Training, settings: RingElastic, workers: Iterable[str]
-) -> Operation[GaveUp | None]:
-    """Form one ring after another until all of the last one have finished. It knows nothing of what is trained."""
+def rendezvous(node: Node, training: Training, settings: RingElastic, workers: Iterable[str]) -> Operation[None]:
+    """Form one ring after another until the job is over. It knows nothing of what is trained."""
     del training
     ring = Group(-1, tuple(Member(name, 0) for name in workers))
     lobby = _Lobby(node, settings)
-    furthest, in_vain = 0, 0
+    furthest, in_vain = -1, 0
     while True:
         enough = yield from lobby.gather(ring)
         if not enough:
             few = f"fewer than min_workers ({settings.min_workers}) workers are left"
-            return lobby.give_up_job(f"{few}, and nobody came for {format_duration(settings.rendezvous_timeout)}")
+            reason = f"{few}, and nobody came for {format_duration(settings.rendezvous_timeout)}"
+            return (yield from lobby.close(GaveUp(reason)))
         commit = max(registration.standing.step for registration in lobby.present.values())
         furthest, in_vain = (commit, 0) if commit > furthest else (furthest, in_vain + 1)
         if in_vain > settings.reset_limit:
-            return lobby.give_up_job(f"the ring was re-formed {in_vain} times without a new commit (reset_limit)")
+            reason = f"the ring was re-formed {in_vain} times without a new commit (reset_limit)"
+            return (yield from lobby.close(GaveUp(reason)))
         survivors = lobby.survivors(ring)
         if survivors and all(lobby.present[member.name].standing.finished for member in survivors):
-            lobby.answer_all(_JobOver())
-            return None
+            return (yield from lobby.close(_JobOver()))
         newcomers = tuple(
             Member(name, registration.incarnation)
             for name, registration in lobby.present.items()
@@ -176,6 +181,7 @@ class _Lobby:
         self._settings = settings
         self._missing: dict[str, None] = {}  # of the present ring
         self._failed: dict[str, None] = {}
+        self._aside: dict[str, None] = {}  # ... and wait out their cooldown
         self._lives: dict[str, int] = {}  # the latest incarnation heard of
 
     def gather(self, ring: Group) -> Operation[bool]:
@@ -210,11 +216,17 @@ class _Lobby:
         for name in self.present:
             self._answer(name, answer)
 
-    def give_up_job(self, reason: str) -> GaveUp:
-        """Tell everybody who waits that it is over, and why."""
-        gave_up = GaveUp(reason)
-        self.answer_all(gave_up)
-        return gave_up
+    def close(self, answer: _JobOver | GaveUp) -> Operation[None]:
+        """Tell everybody that it is over: who waits, who is set aside, and who comes later."""
+        self.answer_all(answer)
+        for name in self._aside:
+            self._answer(name, answer)
+        while True:
+            try:
+                message = yield from self._node.receive(tag="register")
+                self._answer(message.source, answer)
+            except PeerLost:
+                pass  # It does not matter any more.
 
     def _patience_ns(self, ring: Group) -> int | None:
         if not self._missing:
@@ -225,8 +237,8 @@ class _Lobby:
 
     def _give_up(self, names: Iterable[str]) -> None:
         for name in names:
-            self.present.pop(name, None)
-            self._missing.pop(name, None)
+            for place in (self.present, self._missing, self._aside):
+                place.pop(name, None)
             self._failed[name] = None
 
     def _welcome(self, name: str, registration: _Registration, ring: Group) -> None:
@@ -238,6 +250,7 @@ class _Lobby:
             self._set_aside(name)
             return
         self._missing.pop(name, None)
+        self._aside.pop(name, None)
         self.present[name] = registration
         if self._missing and not self.survivors(ring):
             # The ring trains: rank 0 tells the others at their next commit that somebody waits.
@@ -248,7 +261,8 @@ class _Lobby:
             self._answer(name, _JobOver())
         else:
             del self._failed[name]
-            self._answer(name, _SetAside())
+            self._aside[name] = None
+            self._answer(name, _SetAside(self._settings.set_aside.cooldown))
 
     def _answer(self, name: str, answer: _Answer) -> None:
         self._node.send(name, answer, _CONTROL_BYTES, tag="answer")

@@ -20,8 +20,6 @@ import simpy
 
 from ringsim import seeds
 
-_AFTER_ALL_PROCESSES = 2  # SimPy has 0 (urgent) and 1 (normal); the clock turns when both are done.
-
 
 class Phase(IntEnum):
     """What comes first when several things happen at one instant."""
@@ -45,16 +43,6 @@ class Entry:
         self.done = False  # it has happened, or was cancelled
 
 
-class _Tick(simpy.Event):
-    """An event that comes after everything else at its instant."""
-
-    def __init__(self, environment: simpy.Environment, delay_ns: int):
-        super().__init__(environment)
-        self._ok = True
-        self._value = None
-        environment.schedule(self, _AFTER_ALL_PROCESSES, delay_ns)  # type: ignore[arg-type]
-
-
 class Clock:
     """The agenda of a run. Entries marked `daemon` do not keep a run alive by themselves.
 
@@ -69,16 +57,13 @@ class Clock:
 
     def __init__(self, shuffle_ties: int | None = None):
         self.environment = simpy.Environment()
+        self.now_ns = 0
         self._order: Iterator[Any] = itertools.count()
         if shuffle_ties is not None:
             self._order = _shuffled(shuffle_ties)
             self.environment._eid = self._order  # type: ignore[assignment]
         self._agenda: list[tuple[int, Phase, tuple[Any, ...], Any, Entry]] = []
         self._live = 0
-
-    @property
-    def now_ns(self) -> int:
-        return int(self.environment.now)
 
     def at(
         self, time_ns: int, phase: Phase, key: tuple[Any, ...], action: Callable[[], None], *, daemon: bool = False
@@ -109,11 +94,8 @@ class Clock:
 
         Returns which of the three it was: 'over', 'dry' or 'late'.
         """
-        return str(self.environment.run(until=self.start(self._turn(is_over, limit_ns))))
-
-    def _turn(self, is_over: Callable[[], bool], limit_ns: int) -> Generator[Any, Any, str]:
         while True:
-            yield _Tick(self.environment, 0)
+            self._let_processes_run()
             if is_over():
                 return "over"
             self._drop_struck_out()
@@ -123,12 +105,24 @@ class Clock:
             if next_ns > limit_ns:
                 return "late"
             if next_ns > self.now_ns:
-                yield _Tick(self.environment, next_ns - self.now_ns)
+                self._advance(next_ns)
             for entry in self._take_batch():
                 # An earlier entry of the batch may have struck out a later one.
                 if not entry.done:
                     self.cancel(entry)
                     entry.action()
+
+    def _let_processes_run(self) -> None:
+        """Let SimPy play this instant to its end: every process that was woken runs until it waits again."""
+        environment = self.environment
+        while environment.peek() <= self.now_ns:
+            environment.step()
+
+    def _advance(self, time_ns: int) -> None:
+        """Move SimPy's clock. Nothing of SimPy's own lies between: processes wait for the agenda only."""
+        self.environment.timeout(time_ns - self.now_ns)
+        self.environment.step()
+        self.now_ns = time_ns
 
     def _drop_struck_out(self) -> None:
         while self._agenda and self._agenda[0][4].done:

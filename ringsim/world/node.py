@@ -143,13 +143,19 @@ class SimNode:
                     self.mailbox.check(peer, channel)
             return message
 
-        what = "a message" if tag is None else str(tag) if channel is None else f"message {tag} of {self._plan}"
+        what = ("a message" if tag is None else str(tag)) if channel is None else self._in_words()
         who = source or ", ".join(expecting) or "anybody"
         message: Message = yield from self.wait(ready, f"{who} ({what})", source, timeout_ns)
         if channel is not None:
             self._received += 1
             self._world.progress(self, self._step, self._received)
         return message
+
+    def _in_words(self) -> str:
+        """Say which message of a collective comes next, counted as a fault's `segment` is."""
+        if self._step == _NO_STEP:
+            return f"a message of {self._plan}"
+        return f"message {self._received + 1} of step {self._step}, {self._plan}"
 
     def poll(self, source: str | None = None, tag: Any = None) -> Message | None:
         try:

@@ -143,7 +143,8 @@ class Sharing:
     def _leave(self, task: Task) -> None:
         for resource in task.route:
             self._tasks[resource].pop(task, None)
-        self._touch(task.route)
+        if any(self._tasks[resource] for resource in task.route):
+            self._touch(task.route)  # Somebody is left, who may go faster now.
 
     def _touch(self, resources: Iterable[int]) -> None:
         if not self._changed:
