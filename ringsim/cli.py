@@ -11,21 +11,26 @@ import io
 import json
 import os
 import shlex
+import shutil
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringsim import __version__
-from ringsim.errors import RingsimError, UsageError
+from ringsim.errors import RingsimError, ScenarioInvalid, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ringsim.result import Result
     from ringsim.scenario_file import Loaded
+    from ringsim.trace import Event
 
 FAULT_IN_RINGSIM, COULD_NOT_FINISH, NOT_MET, CTRL_C = 1, 4, 5, 130
 
@@ -40,6 +45,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(args=None if arguments is None else list(arguments), prog_name="ringsim", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except ScenarioInvalid as error:
+        # No prefix: editors and CI look for `file:line:column:` at the beginning of a line.
+        click.echo(str(error), err=True)
+        return error.exit_code
     except RingsimError as error:
         _complain(str(error))
         return error.exit_code
@@ -52,10 +61,11 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         _complain("stopped")
         return CTRL_C
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit:
+        return 0  # So click ends when whoever read our output has gone: there is nobody left to tell.
+    except OSError as error:
+        _complain(f"cannot write: {error.strerror or error}")
+        return UsageError.exit_code
     except Exception as error:
         if "RINGSIM_TRACEBACK" in os.environ:
             raise
@@ -160,7 +170,7 @@ def compare(
 
     The cluster, the samples and the faults are the same; the strategies differ.
     """
-    variants = [name.strip() for name in strategies.split(",")] if strategies else [None]
+    variants = [None] if strategies is None else [name.strip() for name in strategies.split(",")]
     results: list[tuple[str, Result]] = []
     for file in files:
         for variant in variants:
@@ -219,7 +229,7 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) 
             problems = [vars(problem) for problem in error.problems]
             report.append({"file": file, "valid": False, "problems": problems})
             if not as_json:
-                _complain(str(error))
+                click.echo(str(error), err=True)
         else:
             report.append({"file": file, "valid": True, "problems": []})
             if not as_json:
@@ -252,6 +262,7 @@ def new(file: Path, nodes: int) -> int:
         raise UsageError(f"{file} should end in .yaml")
     write_whole(file, template(nodes, _scenario_name(file)))
     click.echo(f"wrote {file}; play it with: ringsim run {shlex.quote(str(file))}")
+    click.echo("For completion in an editor, once in its folder: ringsim schema > ringsim.schema.json", err=True)
     return 0
 
 
@@ -270,9 +281,13 @@ def record(files: tuple[str, ...]) -> int:
 
     for file in files:
         path = shipped.find(file)
+        if path != Path(file):
+            raise UsageError(f"{file} is ringsim's own, with its own record; copy {path} first, and record the copy")
         result = _play(_load(file, (), None, quiet=False), "steps", shown=True)
-        written = write_whole(records.record_path(path), json.dumps(records.make(result), indent=1) + "\n")
-        click.echo(f"{written}: {result.outcome_sentence}")
+        target = records.record_path(path)
+        there = "replaced" if target.exists() else "new"
+        write_whole(target, json.dumps(records.make(result), indent=1) + "\n")
+        click.echo(f"{target} ({there}): {result.outcome_sentence}")
     return 0
 
 
@@ -340,8 +355,36 @@ def _play(loaded: Loaded, trace: Any, *, shown: bool) -> Result:
     from ringsim.report.progress import progress
     from ringsim.simulation import simulate
 
-    with progress(loaded.scenario, shown=shown) as watch:
-        return simulate(loaded.scenario, trace=trace, watch=watch)
+    with progress(loaded.scenario, shown=shown) as watch, _ctrl_c() as pressed:
+
+        def look(event: Event) -> None:
+            if pressed:
+                raise KeyboardInterrupt
+            if watch is not None:
+                watch(event)
+
+        return simulate(loaded.scenario, trace=trace, watch=look)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """Remember that Ctrl-C was pressed: Python drops a KeyboardInterrupt that happens to come inside a callback."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: Any) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _speed_up(loaded: Loaded, result: Result) -> float | None:
@@ -349,6 +392,8 @@ def _speed_up(loaded: Loaded, result: Result) -> float | None:
     from ringsim.scenario import Local
     from ringsim.simulation import simulate
 
+    if not result.outcome.is_success:
+        return None
     twin = simulate(loaded.scenario.model_copy(update={"strategy": Local(name="local"), "faults": ()}))
     if not result.steps or not result.virtual_time_ns:
         return None
@@ -378,7 +423,10 @@ def _scenario_name(file: Path) -> str:
 def _suggest(file: str, result: Result, out: Path | None) -> None:
     """Say what to do next, on stderr, so that stdout stays the table."""
     quoted = shlex.quote(file)
-    if result.scenario.strategy.name == "local":
+    remedy = {"abort": "elastic", "wait": "timeout"}.get(getattr(result.scenario.strategy, "on_failure", ""))
+    if not result.outcome.is_success and remedy is not None:
+        following = f"ringsim run {quoted} --set strategy.on_failure={remedy}"
+    elif result.scenario.strategy.name == "local":
         following = f"ringsim run {quoted} --set strategy.name=ring"
     else:
         following = f"ringsim compare {quoted} --strategies ring,parameter_server,local"
@@ -391,8 +439,9 @@ def _show(table: RenderableType) -> None:
     """Print a table: in the width of the terminal, or in full and without blanks at the ends of lines."""
     from rich.console import Console
 
-    if sys.stdout.isatty():
-        Console(highlight=False).print(table)
+    if sys.stdout is not None and sys.stdout.isatty():
+        # A narrower terminal wraps by itself, and leaves a digest in one piece for the mouse.
+        Console(width=max(shutil.get_terminal_size().columns, 100), highlight=False).print(table)
         return
     console = Console(width=1_000, highlight=False, file=io.StringIO())
     console.print(table)

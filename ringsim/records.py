@@ -46,7 +46,7 @@ def record_path(scenario_path: Path) -> Path:
 
 def make(result: Result) -> dict[str, Any]:
     """Return the golden record of a run."""
-    return {
+    record = {
         "format": FORMAT,
         "scenario": result.scenario.name,
         "scenario_sha256": _scenario_sha256(result),
@@ -60,6 +60,13 @@ def make(result: Result) -> dict[str, Any]:
         "marks": marks(result.trace),
         "environment": dict(result.environment),
     }
+    return {**record, "sha256": _seal(record)}
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """Return a hash over everything else in a record, so that an edited or damaged one is told from a met one."""
+    content = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def figures(result: Result) -> dict[str, int]:
@@ -106,6 +113,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not a golden record: {error}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UsageError(f"{path} is not a golden record of format {FORMAT}; record it anew")
+    if found.get("sha256") != _seal(found):
+        raise UsageError(f"{path} has been edited or damaged since it was recorded; record it anew")
     return found
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import get_args
 
 from ringsim import accounting
+from ringsim.errors import UsageError
 from ringsim.learning.engine import Engine
 from ringsim.learning.models.model import Model
 from ringsim.learning.runtime import environment
@@ -58,6 +60,7 @@ def simulate(
     >>> result.outcome_sentence, result.samples.counted
     ('finished: 2 steps in 433.4 us of virtual time', 128)
     """
+    _refuse(scenario, strategy, model, trace)
     refuse_conflicts(scenario)
     deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)
     rows = max(deployment.shares.values())
@@ -67,6 +70,17 @@ def simulate(
     programs = [_program(role, training) for role in deployment.roles]
     played = play(scenario, programs, deployment.machines, log, shuffle_ties)
     return _result(scenario, deployment, training, played, log)
+
+
+def _refuse(scenario: object, strategy: object, model: object, trace: object) -> None:
+    if not isinstance(scenario, Scenario):
+        raise UsageError(f"simulate takes a Scenario, such as load('4node').scenario, not {scenario!r}")
+    if strategy is not None and not callable(strategy):
+        raise UsageError(f"strategy takes a generator function (node, training), not {strategy!r}")
+    if model is not None and not isinstance(model, Model):
+        raise UsageError(f"model takes a Model, not {model!r}")
+    if trace not in get_args(Detail):
+        raise UsageError(f"trace is one of {', '.join(get_args(Detail))}, not {trace!r}")
 
 
 def _program(role: Role, training: Training) -> Program:

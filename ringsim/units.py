@@ -110,6 +110,9 @@ class Dimension:
 
     def _unknown_unit(self, number: str, unit: str) -> str:
         known = ", ".join(self.factors)
+        for other in (DURATION, SIZE, RATE, SPEED, WORK, SHARE):
+            if unit in other.factors:
+                return f"{self._quoted(unit)} is a unit for {other.a_name}, not for {self.a_name} (they are {known})"
         folded = {name.lower(): name for name in reversed(self.factors)}
         plain = re.sub("b(ps|/s)$", "bit/s", unit.replace("µ", "u").replace("μ", "u")).lower()
         guess = difflib.get_close_matches(_SPELLED_OUT.get(plain.rstrip("s"), plain), folded, n=1, cutoff=0.4)

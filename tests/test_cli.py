@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ringsim import shipped
+from ringsim import load, shipped, simulate
 from ringsim.cli import run_command
+from ringsim.errors import UsageError
 from ringsim.report.run_folder import read_trace
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, digest
 
@@ -205,6 +206,60 @@ def test_ctrl_c_ends_with_130_and_a_word(small: str) -> None:
     done = python("-c", program)
     assert done.returncode == 130
     assert done.stderr.strip().endswith("stopped")
+
+
+def test_ctrl_c_is_not_lost_where_python_drops_exceptions(small: str) -> None:
+    # An exception in a weakref's callback is printed and dropped; the run has to stop all the same.
+    program = (
+        "import os, signal, weakref, ringsim.simulation\n"
+        "from ringsim.cli import run_command\n"
+        "play = ringsim.simulation.simulate\n"
+        "class Thing: pass\n"
+        "def interrupt(*a, **k):\n"
+        "    thing = Thing()\n"
+        "    keep = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT) or [0 for _ in range(99)])\n"
+        "    del thing\n"
+        "    return play(*a, **k)\n"
+        "ringsim.simulation.simulate = interrupt\n"
+        f"raise SystemExit(run_command(['run', {small!r}]))"
+    )
+    if sys.platform == "win32":
+        pytest.skip("Windows has no os.kill(SIGINT) for the own process")
+    done = python("-c", program)
+    assert done.returncode == 130
+    assert done.stdout == ""
+
+
+def test_output_that_cannot_be_written_is_no_fault_of_ringsim(small: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full (Linux)")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ringsim", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write: ")
+
+
+def test_one_mistake_stands_at_the_beginning_of_its_line(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(small).write_text(SMALL.replace("nodes: 3", "nods: 3"))
+    assert run_command(["validate", small]) == 3
+    assert capsys.readouterr().err.startswith(f"{small}:3:")
+
+
+def test_the_record_of_a_shipped_scenario_is_not_overwritten_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["record", "4node"]) == 2
+    assert "copy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("trace", ["all", None])
+def test_a_wrong_argument_in_python_is_a_sentence(trace: str | None) -> None:
+    with pytest.raises(UsageError, match="trace is one of steps, messages"):
+        simulate(load("1node").scenario, trace=trace)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"load\('4node'\).scenario"):
+        simulate("4node")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no `yield from`"):
+        simulate(load("1node").scenario, strategy=lambda node, training: None)  # type: ignore[arg-type, return-value]
 
 
 def test_the_module_and_the_shipped_names_work_from_anywhere(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ BROKEN_FILES = [
         "unit of another kind",
         BASE.replace("nodes: 4", "nodes: 4\n  network: {latency: 5 MB}"),
         [
-            'f.yaml:7:22: cluster.network.latency: "MB" is not a unit for a duration (they are ns, us, ms, s, min, h); did you mean "5 ms"?'
+            'f.yaml:7:22: cluster.network.latency: "MB" is a unit for a size, not for a duration (they are ns, us, ms, s, min, h)'
         ],
     ),
     (
@@ -720,9 +720,8 @@ def test_an_override_reaches_into_a_count_and_into_defaults() -> None:
             ELASTIC,
             "strategy.name=parameter_server",
             [
-                "dropped strategy.on_failure: elastic, which parameter_server does not have",
-                "dropped strategy.commit_every, which parameter_server does not have",
-                "dropped strategy.timeout, which parameter_server does not have",
+                "dropped strategy.on_failure: elastic, strategy.commit_every and strategy.timeout, "
+                "which parameter_server does not have"
             ],
         ),
         (
@@ -736,7 +735,7 @@ def test_an_override_reaches_into_a_count_and_into_defaults() -> None:
         (
             FULL,
             "task.optimizer.kind=momentum",
-            [f"dropped task.optimizer.{key}, which momentum does not have" for key in ("b1", "b2", "eps")],
+            ["dropped task.optimizer.b1, task.optimizer.b2 and task.optimizer.eps, which momentum does not have"],
         ),
         (BASE, "task.steps=5", ["dropped task.epochs, because --set gives task.steps"]),
         (FULL, "task.epochs=5", ["dropped task.steps, because --set gives task.epochs"]),

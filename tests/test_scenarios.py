@@ -87,6 +87,12 @@ def test_verify_names_the_first_difference(tmp_path: Path, capsys: pytest.Captur
     assert run_command(["record", str(path)]) == 0
     assert run_command(["verify", str(path)]) == 0
     assert "as recorded (schedule exactly, numbers bit for bit)" in capsys.readouterr().out
+    record = tmp_path / "mine.record.json"
+    whole = record.read_text()
+    for edited in (whole.replace('"steps": 24', '"steps": 25'), whole.replace("{", "[", 1), ""):
+        record.write_text(edited)
+        assert run_command(["verify", str(path)]) == 2, "an edited record is not one that is met"
+    record.write_text(whole)
     path.write_text(path.read_text().replace("latency: 1 ms", "latency: 2 ms"))
     assert run_command(["verify", str(path), "--json"]) == 5
     (line,) = json.loads(capsys.readouterr().out)

@@ -785,6 +785,14 @@ def test_the_death_of_the_rendezvous_is_the_end_of_the_job_once_somebody_needs_i
     assert "rendezvous" in needed.outcome_sentence
 
 
+def test_when_only_newcomers_are_left_the_state_is_gone_and_nobody_begins_anew_in_silence():
+    back = crash("node3", 1 * MS, restart_after="500 us")
+    rest = [crash(f"node{rank}", 2 * MS) for rank in range(3)]
+    result = simulate(elastic([back, *rest], set_aside={"cooldown": "5 ms"}))
+    assert result.outcome is Outcome.LOST
+    assert "nobody is left of the last ring, who had the state" in result.outcome_sentence
+
+
 def test_when_all_die_the_state_is_gone():
     faults = [crash(f"node{rank}", 2 * MS) for rank in range(RANKS)]
     result = simulate(elastic(faults))

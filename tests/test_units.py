@@ -98,7 +98,7 @@ def test_any_text_is_an_amount_or_a_sentence(text: str) -> None:
 
 def test_a_duration_reads_as_in_a_scenario() -> None:
     assert [format_duration(ns) for ns in (0, 1, 1_500, 90 * 10**9, 10**9)] == [
-        "0 ns",
+        "0 us",
         "1 ns",
         "1.5 us",
         "1.5 min",

@@ -14,7 +14,7 @@ from ringsim.units import about_duration
 @contextmanager
 def progress(scenario: Scenario, *, shown: bool) -> Iterator[Callable[[Event], None] | None]:
     """Show how far a run is; gives the function to watch its events with, or None where nobody looks."""
-    if not shown or not sys.stderr.isatty():
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -26,6 +26,9 @@ def progress(scenario: Scenario, *, shown: bool) -> Iterator[Callable[[Event], N
 
         def watch(event: Event) -> None:
             if event.kind == "update":
-                bar.update(task, completed=event.fields["step"], time=f"virtual {about_duration(event.time_ns)}")
+                step = event.fields["step"]
+                # With workers missing an epoch takes more steps than planned.
+                total = max(planned_steps(scenario), step)
+                bar.update(task, completed=step, total=total, time=f"virtual {about_duration(event.time_ns)}")
 
         yield watch

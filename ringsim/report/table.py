@@ -110,8 +110,8 @@ def _compare_rows(result: Result) -> Rows:
         ("detected after", _listed(_after(f.at_ns, f.detected_at_ns) for f in failures)),
         ("resumed after", _listed(_after(f.at_ns, f.resumed_at_ns) for f in failures)),
         ("steps rolled back", str(sum(f.rolled_back_steps for f in failures))),
-        ("samples repeated", str(result.samples.repeated)),
-        ("samples lost", str(result.samples.lost)),
+        ("samples repeated", f"{result.samples.repeated:,}"),
+        ("samples lost", f"{result.samples.lost:,}"),
     ]
 
 

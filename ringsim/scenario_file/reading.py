@@ -40,7 +40,7 @@ from ringsim.scenario_file.shape import (
     variant_of,
 )
 from ringsim.scenario_file.strict_yaml import BROKEN, Mark, Path, dotted, read, read_scalar
-from ringsim.scenario_file.words import one_line, shown
+from ringsim.scenario_file.words import listed, one_line, shown
 
 # Editors with a YAML language server read the keys from this file, which `ringsim schema` writes.
 MODELINE = "# yaml-language-server: $schema=ringsim.schema.json"
@@ -65,6 +65,8 @@ def load(path: str | FilePath, overrides: Sequence[str] = (), seed: int | None =
     ringsim.errors.UsageError: there is no file no_such_file.yaml
     """
     try:
+        if FilePath(path).exists() and not FilePath(path).is_dir() and not FilePath(path).is_file():
+            raise UsageError(f"{path} is not a regular file")
         raw = FilePath(path).read_bytes()
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
@@ -262,21 +264,25 @@ def _drop_foreign(written: _Written, path: Path, before: Any) -> list[str]:
     mapping, old = value_at(written.data, path), value_at(before, path)
     if len(models) < 2 or not isinstance(mapping, dict) or not isinstance(old, dict):
         return []
-    was, notes = variant_of(models, old), []
+    was, dropped = variant_of(models, old), list[str]()
     for tag in TAGS:
         fitting = [model for model in models if mapping.get(tag) in choices_of([model], tag)]
         if tag in mapping and not fitting and not _is_given(written, (*path, tag)):
-            notes.append(f"dropped {dotted((*path, tag))}: {mapping.pop(tag)}, which {tag_of(models[0])} does not have")
+            dropped.append(f"{dotted((*path, tag))}: {mapping.pop(tag)}")
         models = fitting or models
     now = variant_of(models, mapping)
     if now is None or now is was:
-        return notes
+        return [_dropped(dropped, tag_of(models[0]))] if dropped else []
     name = tag_of(now) if was is None or tag_of(now) != tag_of(was) else f"on_failure: {tags_of(now)['on_failure']}"
     for key in [key for key in mapping if key not in now.model_fields and was and key in was.model_fields]:
         if not _is_given(written, (*path, key)):
             del mapping[key]
-            notes.append(f"dropped {dotted((*path, key))}, which {name} does not have")
-    return notes
+            dropped.append(dotted((*path, key)))
+    return [_dropped(dropped, name)] if dropped else []
+
+
+def _dropped(what: Sequence[str], name: str) -> str:
+    return f"dropped {listed(what, 'and')}, which {name} does not have"
 
 
 def _drop_other_length(written: _Written) -> list[str]:
@@ -403,12 +409,12 @@ cluster:
   # straggle, shard_weight (samples a step, times batch_size), processes (ranks on it), bandwidth, latency:
   #   nodes: [{{name: fast, speed: 20 GFLOP/s}}, {{name: slow, bandwidth: 10 Mbit/s, latency: 5 ms, shard_weight: 0.5}}]
   nodes: {nodes}
-  speed: 10 GFLOP/s  # of one machine
+  speed: 100 MFLOP/s  # of one machine
   #jitter: 5 %  # each computation takes up to so much more or less
   #straggle: {{probability: 1 %, factor: 4}}  # now and then a computation takes 4 times as long
   network:
     topology: star  # every machine has one link to one switch
-    bandwidth: 1 Gbit/s  # of a link, in each direction
+    bandwidth: 100 Mbit/s  # of a link, in each direction
     latency: 50 us  # of a link; a path through the switch has two
     #message_overhead: 10 us  # time a connection is busy before each message's first byte
     #transport: {{kind: framed, payload: 1448 B, header: 66 B}}  # ideal (no framing) or framed (bytes a packet)

@@ -37,10 +37,12 @@ _CONTROL_BYTES = 256  # A registration, or the answer to it; small beside any gr
 
 @dataclass(frozen=True)
 class _Standing:
-    """What a worker tells the rendezvous: its last commit, and whether that is the end of the task."""
+    """What a worker tells the rendezvous: its last commit, whether that is the end of the task, and whether it has ever
+    had the state: one that restarted has not, until a ring has given it to it."""
 
     step: int
     finished: bool
+    has_state: bool
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,11 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
     """Train to the end in whatever ring there is."""
     all_reduce = RingAllReduce(settings.timeout)
     state = committed = training.initial()
+    has_state = node.incarnation == 0
     while True:
         finished = training.is_finished(committed)
         try:
-            answer = yield from _register(node, _Standing(committed.step, finished))
+            answer = yield from _register(node, _Standing(committed.step, finished, has_state))
         except PeerLost:
             if finished:
                 return committed  # The rendezvous is gone, and we need it no more.
@@ -88,7 +91,7 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
         node.join(answer)
         try:
             committed = yield from _take_from_rank_0(node, training, committed, settings)
-            state = training.restore(node, state, committed, node.group)
+            state, has_state = training.restore(node, state, committed, node.group), True
             while not training.is_finished(state):
                 state = yield from train_step(node, training, state, all_reduce)
                 if state.step % settings.commit_every == 0 or training.is_finished(state):
@@ -155,6 +158,8 @@ def rendezvous(node: Node, training: Training, settings: RingElastic, workers: I
             reason = f"the ring was re-formed {in_vain} times without a new commit (reset_limit)"
             return (yield from lobby.close(GaveUp(reason)))
         survivors = lobby.survivors(ring)
+        if not survivors and ring.generation >= 0:
+            return (yield from lobby.close(GaveUp("nobody is left of the last ring, who had the state")))
         if survivors and all(lobby.present[member.name].standing.finished for member in survivors):
             return (yield from lobby.close(_JobOver()))
         newcomers = tuple(
@@ -204,12 +209,14 @@ class _Lobby:
         return True
 
     def survivors(self, ring: Group) -> tuple[Member, ...]:
-        """Return who of `ring` is here and has not been restarted since, in the order of the ring."""
-        return tuple(
-            member
-            for member in ring.members
-            if member.name in self.present and self.present[member.name].incarnation == member.incarnation
-        )
+        """Return who of `ring` is here, has not been restarted since and has the state, in the order of the ring."""
+        return tuple(member for member in ring.members if self._is_survivor(member))
+
+    def _is_survivor(self, member: Member) -> bool:
+        registration = self.present.get(member.name)
+        if registration is None or registration.incarnation != member.incarnation:
+            return False
+        return registration.standing.has_state
 
     def answer_all(self, answer: _Answer) -> None:
         """Send the same answer to everybody who waits."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import simpy
 
-from ringsim.errors import InvariantBroken, NodeError
+from ringsim.errors import InvariantBroken, NodeError, UsageError
 from ringsim.node import Group, Operation, Plan, Program
 from ringsim.scenario import At, Host, Scenario, rank_names
 from ringsim.trace import Trace
@@ -403,7 +403,10 @@ def _with_defaults(host: Host, scenario: Scenario) -> Host:
 
 
 def _as_operation(program: Program, node: SimNode) -> Operation[Any]:
-    return program.run(node)
+    operation = program.run(node)
+    if not isinstance(operation, Generator):
+        raise UsageError(f"the program of {program.node} is not a generator: there is no `yield from` in its function")
+    return operation
 
 
 def _once(event: simpy.Event) -> Callable[[], None]:
