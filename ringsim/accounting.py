@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ringsim.result import EpochSamples, Failure, Samples, StepRow
-from ringsim.scenario import RENDEZVOUS
 from ringsim.trace import Event
 
 # A training step as (generation, number of updates before it).
@@ -21,28 +20,35 @@ Step = tuple[int, int]
 Sample = tuple[int, int]
 
 
-def history(events: Iterable[Event]) -> dict[int, int]:
+def history(events: Sequence[Event]) -> dict[int, int]:
     """Return the updates that the final parameters went through: update number -> generation that made it.
 
-    A `restore` to update k takes back all updates after k; what an older generation still reports later is void.
+    A new ring goes on from what its rank 0 had committed, so its history is that of the last ring which that node was
+    in, up to the commit. (Others of the old ring may have been ahead of it, or behind.)
 
-    >>> update = lambda step, generation: Event(0, "n", "update", {"step": step, "generation": generation})
-    >>> restore = Event(0, "n", "restore", {"step": 1, "from_step": 2, "generation": 1})
-    >>> history([update(1, 0), update(2, 0), restore, update(2, 1)])
+    >>> update = lambda step, generation: Event(0, "a", "update", {"step": step, "generation": generation})
+    >>> world = Event(0, "a", "world", {"generation": 1, "members": ["a"]})
+    >>> restore = Event(0, "a", "restore", {"step": 1, "from_step": 2, "generation": 1})
+    >>> history([update(1, 0), update(2, 0), world, restore, update(2, 1)])
     {1: 0, 2: 1}
     """
-    made: dict[int, int] = {}
-    latest = 0
+    rank_0 = {event.fields["generation"]: event.fields["members"][0] for event in events if event.kind == "world"}
+    rings: dict[int, dict[int, int]] = {0: {}}
+    ring_of: dict[str, int] = {}
     for event in events:
         if event.kind not in ("restore", "update"):
             continue
         step, generation = int(event.fields["step"]), int(event.fields["generation"])
-        if event.kind == "restore" and generation > latest:
-            latest = generation
-            made = {update: maker for update, maker in made.items() if update <= step}
-        elif event.kind == "update" and generation >= latest:
-            made.setdefault(step, generation)
-    return made
+        if generation not in rings:
+            # A parameter server that begins a step anew has no rank 0: its history is the one there is.
+            before = rings[ring_of.get(rank_0[generation], 0) if generation in rank_0 else max(rings)]
+            until = step if event.kind == "restore" else step - 1
+            rings[generation] = {update: maker for update, maker in before.items() if update <= until}
+        if event.kind == "restore":
+            ring_of[event.node] = generation
+        else:
+            rings[generation].setdefault(step, generation)
+    return rings[max(rings)]
 
 
 def count_samples(events: Sequence[Event]) -> tuple[EpochSamples, ...]:
@@ -163,7 +169,9 @@ def _mean_loss(events: Sequence[Event]) -> float | None:
 def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str, at_ns: int, full_size: int) -> Failure:
     """Return what a fault on `node` (which has `ranks`) at `at_ns` did, where `full_size` workers are all there are."""
     later = [event for event in events if event.time_ns >= at_ns]
-    detected_at_ns = next((e.time_ns for e in later if e.node not in ranks and _is_sign(e)), None)
+    signs = [event.time_ns for event in later if event.node not in ranks and _is_sign(event, ranks)]
+    # Where the news takes any time at all, a sign at the very instant of the fault is of an earlier one.
+    detected_at_ns = next((time_ns for time_ns in signs if time_ns > at_ns), signs[0] if signs else None)
     after = [event for event in later if detected_at_ns is not None and event.time_ns >= detected_at_ns]
     # Where a ring breaks, an update that it still finishes is no resumption: the next ring's first one is.
     broken = [event.fields["generation"] for event in after if event.kind == "collective_abort"]
@@ -186,7 +194,8 @@ def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str,
     )
 
 
-def _is_sign(event: Event) -> bool:
-    """Say whether a node learns by this event that something is wrong."""
-    # Who is set aside waits at the rendezvous for its cooldown to end: that is no sign.
-    return event.kind == "peer_lost" or (event.kind == "receive_timeout" and event.fields["source"] != RENDEZVOUS)
+def _is_sign(event: Event, ranks: Sequence[str]) -> bool:
+    """Say whether a node learns by this event that one of `ranks` is gone: it names one of them, or nobody at all."""
+    if event.kind == "peer_lost":
+        return event.fields["peer"] in ranks
+    return event.kind == "receive_timeout" and event.fields["source"] in (None, *ranks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -35,9 +36,14 @@ class Group:
     generation: int
     members: tuple[Member, ...]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(member.name for member in self.members)
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """Each member's rank, by name."""
+        return {name: rank for rank, name in enumerate(self.names)}
 
 
 @dataclass(frozen=True)

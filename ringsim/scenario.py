@@ -13,6 +13,7 @@ What is not here: reading YAML and saying where a mistake is (`scenario_file/`),
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -458,7 +459,16 @@ def rank_names(host: Host) -> tuple[str, ...]:
 
 def share(scenario: Scenario, host: Host) -> int:
     """Return how many samples each rank of `host` takes a step: `batch_size` times its weight, at least one."""
-    return max(1, int(scenario.task.batch_size * host.shard_weight))
+    return max(1, int(exactly(host.shard_weight) * scenario.task.batch_size))
+
+
+def exactly(number: float) -> Decimal:
+    """Return the number that the file says, and not the binary one next to it.
+
+    >>> int(0.29 * 100), int(exactly(0.29) * 100)
+    (28, 29)
+    """
+    return Decimal(repr(number))
 
 
 def worker_shares(scenario: Scenario) -> dict[str, int]:

@@ -20,7 +20,7 @@ rank 0 says whether a newcomer waits. What is not here: the step itself (`ring.p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ringsim.collectives.broadcast import Broadcast
@@ -81,7 +81,7 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
     while True:
         finished = training.is_finished(committed)
         try:
-            answer = yield from _register(node, _Standing(committed.step, finished, has_state))
+            answer, has_state = yield from _register(node, _Standing(committed.step, finished, has_state))
         except PeerLost:
             if finished:
                 return committed  # The rendezvous is gone, and we need it no more.
@@ -102,8 +102,11 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
             pass  # The collective has closed our connections, so that our neighbours learn of it too.
 
 
-def _register(node: Node, standing: _Standing) -> Operation[_Answer]:
-    """Ask for a place in the next ring, and wait for it; who is set aside asks again after the cooldown."""
+def _register(node: Node, standing: _Standing) -> Operation[tuple[_Answer, bool]]:
+    """Ask for a place in the next ring, and wait for it; who is set aside asks again after the cooldown.
+
+    Returns the answer, and whether we still have the state that the ring has.
+    """
     patience_ns = None
     while True:
         node.send(RENDEZVOUS, standing, _CONTROL_BYTES, tag="register")
@@ -112,10 +115,11 @@ def _register(node: Node, standing: _Standing) -> Operation[_Answer]:
                 message = yield from node.receive(RENDEZVOUS, tag="answer", timeout_ns=patience_ns)
                 answer: _Answer = message.payload
                 if not isinstance(answer, _SetAside):
-                    return answer
+                    return answer, standing.has_state
                 patience_ns = answer.cooldown_ns
         except ReceiveTimeout:
-            patience_ns = None
+            # The ring has gone on without us: what we hold may be of a history that it has given up.
+            patience_ns, standing = None, replace(standing, has_state=False)
 
 
 def _take_from_rank_0(node: Node, training: Training, committed: State, settings: RingElastic) -> Operation[State]:

@@ -87,7 +87,7 @@ class Training:
 
     def begin_step(self, node: Node, state: State, group: Group) -> Batch:
         """Begin the step after `state` on this node; return its own samples."""
-        batch = self.batches(state, group)[group.names.index(node.name)]
+        batch = self.batches(state, group)[group.ranks[node.name]]
         node.begin_step(
             state.step, epoch=state.cursor.epoch, generation=group.generation, samples=[int(i) for i in batch.samples]
         )
@@ -175,5 +175,5 @@ class Training:
                 accuracy=evaluation.accuracy,
             )
         target_ppm = self.task.target_accuracy
-        reached = due and target_ppm is not None and evaluation.accuracy * _MILLION >= target_ppm
+        reached = due and target_ppm is not None and round(evaluation.accuracy * _MILLION, 3) >= target_ppm
         return replace(state, reached_target=reached)

@@ -103,9 +103,9 @@ class Clock:
                 return "dry"
             next_ns = self._agenda[0][0]
             if next_ns > limit_ns:
+                self._advance(limit_ns)
                 return "late"
-            if next_ns > self.now_ns:
-                self._advance(next_ns)
+            self._advance(next_ns)
             for entry in self._take_batch():
                 # An earlier entry of the batch may have struck out a later one.
                 if not entry.done:
@@ -120,9 +120,10 @@ class Clock:
 
     def _advance(self, time_ns: int) -> None:
         """Move SimPy's clock. Nothing of SimPy's own lies between: processes wait for the agenda only."""
-        self.environment.timeout(time_ns - self.now_ns)
-        self.environment.step()
-        self.now_ns = time_ns
+        if time_ns > self.now_ns:
+            self.environment.timeout(time_ns - self.now_ns)
+            self.environment.step()
+            self.now_ns = time_ns
 
     def _drop_struck_out(self) -> None:
         while self._agenda and self._agenda[0][4].done:

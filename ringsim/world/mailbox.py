@@ -90,7 +90,7 @@ class Mailbox:
             return self._view.setdefault(peer, 0)
         assert self.group is not None, "a collective needs a group"
         assert self.group.generation == channel, "a collective is played in the group that was joined last"
-        return next(member.incarnation for member in self.group.members if member.name == peer)
+        return self.group.members[self.group.ranks[peer]].incarnation
 
     def reconnect(self, peer: str) -> None:
         """Talk to the next life of `peer` from now on, if the one we talked to is over."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from ringsim import seeds
-from ringsim.errors import NodeError, ReceiveTimeout
+from ringsim.errors import NodeError, ReceiveTimeout, UsageError
 from ringsim.node import Group, Message, Operation, Plan, Sent
+from ringsim.scenario import exactly
 from ringsim.world.clock import Phase
 from ringsim.world.mailbox import Channel, Mailbox
 from ringsim.world.network import Address, Transfer
@@ -60,7 +61,7 @@ class SimNode:
 
     @property
     def rank(self) -> int:
-        return self.members.index(self.name)
+        return self.group.ranks[self.name]
 
     def join(self, group: Group) -> None:
         self._group = group
@@ -100,10 +101,12 @@ class SimNode:
             ppm += seeds.below(self._world.seed, "jitter", *name, bound=2 * host.jitter + 1) - host.jitter
         straggle = host.straggle
         if straggle and seeds.below(self._world.seed, "straggle", *name, bound=_MILLION) < straggle.probability:
-            ppm = ppm * int(straggle.factor * _MILLION) // _MILLION
+            ppm = ppm * int(exactly(straggle.factor) * _MILLION) // _MILLION
         return ppm
 
     def sleep(self, duration_ns: int) -> Operation[None]:
+        if duration_ns < 0:
+            raise UsageError(f"{self.name} cannot sleep for {duration_ns} ns")
         done = self._world.clock.event()
         key = (self.address.index, 0)
         timer = self._world.clock.at(self._world.clock.now_ns + duration_ns, Phase.WAKE, key, lambda: _succeed(done))
@@ -115,6 +118,8 @@ class SimNode:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Sent:
+        if to == self.name or size_bytes < 0:
+            raise UsageError(f"{self.name} sends {size_bytes} bytes to {to}; it can send 0 bytes or more, to another")
         channel = self._channel
         if channel is None:
             self.mailbox.reconnect(to)
@@ -261,10 +266,10 @@ class _Sending:
     def __init__(self, node: SimNode, transfer: Transfer):
         self._node = node
         self._transfer = transfer
-        transfer.on_left = node.look
 
     def sent(self, timeout_ns: int | None = None) -> Operation[None]:
         target = self._transfer.target
+        self._transfer.on_left = self._node.look
         yield from self._node.wait(self._has_left, f"{target} (to take the last byte)", target, timeout_ns)
 
     def _has_left(self) -> bool | None:

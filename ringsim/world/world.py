@@ -41,7 +41,7 @@ class Played:
     ending: Ending
     time_ns: int
     results: Mapping[str, Any]  # what the programs that reached their end returned
-    failures: Mapping[str, str]  # why the others ended, in words
+    failures: Mapping[str, str]  # why the others ended, in words and in order
     waiting: Mapping[str, str]  # who still waits, for what
     accounts: Mapping[str, Account]
     traffic: Traffic
@@ -81,7 +81,7 @@ class _Books:
     """What the world writes down for `Played`."""
 
     results: dict[str, Any] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
+    failures: list[tuple[int, int, str, str]] = field(default_factory=list)  # time, index of the node, its name, why
     injected: list[Injected] = field(default_factory=list)
     not_applicable: list[int] = field(default_factory=list)
 
@@ -152,7 +152,8 @@ class World:
 
     def address(self, rank: str) -> Address:
         """Return where `rank` is now, in its latest life."""
-        assert rank in self._lives, f"a message to {rank}, which does not exist; there are {', '.join(self._lives)}"
+        if rank not in self._lives:
+            raise UsageError(f"a message to {rank!r}, which does not exist; there are {', '.join(self._lives)}")
         return self._lives[rank].node.address
 
     def host(self, node: SimNode) -> Host:
@@ -179,7 +180,7 @@ class World:
     def collective_finished(self, node: SimNode, group: Group, sequence: int, plan: Plan, result: Any) -> None:
         """When the last member has its result, see that all agree."""
         results = self._finished.setdefault((group.generation, sequence), {})
-        results[group.names.index(node.name)] = result
+        results[group.ranks[node.name]] = result
         if len(results) == len(group.members):
             del self._finished[group.generation, sequence]
             difference = plan.disagreement([results[rank] for rank in range(len(results))])
@@ -269,7 +270,7 @@ class World:
             return  # The machine died; `crash` has seen to everything.
         except NodeError as error:
             node.record("ended", reason=str(error))
-            self._books.failures[node.name] = str(error)
+            self._books.failures.append((self.clock.now_ns, node.address.index, node.name, str(error)))
             self._end_life(life, reset=True)
             self.account(node.name).set(self.clock.now_ns, recovering=False)
         else:
@@ -381,8 +382,8 @@ class World:
         return Played(
             ending,
             self.clock.now_ns,
-            self._books.results,
-            self._books.failures,
+            {rank: self._books.results[rank] for rank in self._lives if rank in self._books.results},
+            {name: reason for _, _, name, reason in sorted(self._books.failures)},
             waiting,
             self._accounts,
             self.network.traffic,

@@ -1,0 +1,204 @@
+"""What a failure cost, whose history the parameters have, and that no figure depends on who acts first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from worlds import cluster, crash, group_of, select, tell
+
+from ringsim import load, parse, simulate
+from ringsim.accounting import history
+from ringsim.collectives.ring import segment_bounds
+from ringsim.learning.engine import Engine
+from ringsim.learning.sampler import Cursor, Sampler
+from ringsim.node import Message
+from ringsim.result import Result
+from ringsim.scenario import Adam, Mlp, Synthetic, Task
+from ringsim.trace import Event
+from ringsim.world.mailbox import Mailbox
+
+BASE = """\
+name: base
+task: {dataset: {kind: synthetic, samples: 160}, model: {kind: softmax}, steps: 10, batch_size: 8}
+cluster: {nodes: 4, speed: 10 MFLOP/s, network: {bandwidth: 100 Mbit/s}}
+strategy: {name: ring, on_failure: elastic, commit_every: 2, timeout: 20 ms, set_aside: {cooldown: 1 ms}}
+"""
+MS = 10**6
+
+
+def play(*faults: str, **options: object) -> Result:
+    listed = ", ".join(faults)
+    overrides = [f"{key.replace('__', '.')}={value}" for key, value in options.items()]
+    return simulate(parse(BASE, overrides=[f"faults=[{listed}]", *overrides]).scenario)
+
+
+def event(kind: str, node: str, **fields: object) -> Event:
+    return Event(0, node, kind, dict(fields))
+
+
+# --- what a failure cost ----------------------------------------------------------------------------------------------
+
+
+def test_each_of_two_failures_is_detected_by_its_own_sign() -> None:
+    silent = "{kind: crash, node: node1, at: {step: 2}, notice: silence}"
+    loud = "{kind: crash, node: node3, at: {step: 6}, restart_after: 2 ms}"
+    first, second = play(silent, loud).failures
+    assert first.detected_at_ns is not None
+    assert second.detected_at_ns is not None
+    assert first.detected_at_ns - first.at_ns >= 20 * MS, "silence is noticed by a timer"
+    assert second.detected_at_ns - second.at_ns == 100_000, "a reset comes one path latency later"
+
+
+def test_a_later_and_louder_failure_is_no_sign_of_a_silent_one() -> None:
+    silent = "{kind: crash, node: node1, at: {step: 2}, notice: silence}"
+    loud = "{kind: crash, node: node3, at: {step: 2, segment: 1}}"
+    quiet, heard = play(silent, loud).failures
+    assert heard.detected_at_ns == heard.at_ns + 100_000
+    assert quiet.detected_at_ns != heard.detected_at_ns
+
+
+def test_a_failure_counts_the_steps_that_survivors_roll_back_and_not_what_the_dead_lacks() -> None:
+    result = play("{kind: crash, node: node2, at: {step: 5, segment: 2}, restart_after: 1 ms}")
+    (failure,) = result.failures
+    assert failure.rolled_back_steps == 1, "update 5 goes, update 4 was committed"
+    assert failure.resumed_at_ns is not None
+    assert failure.recovered_at_ns is not None
+    assert failure.detected_at_ns is not None
+    assert failure.detected_at_ns < failure.resumed_at_ns < failure.recovered_at_ns
+    resumed = [row for row in result.metrics if row.virtual_time_ns >= failure.resumed_at_ns]
+    assert resumed[0].generation == 1, "an update that the broken ring finishes is no resumption"
+
+
+def test_survivors_recover_from_the_abort_to_the_next_step() -> None:
+    result = play("{kind: crash, node: node2, at: {step: 5, segment: 2}}")
+    for node in ("node0", "node1", "node3"):
+        (abort,) = select(result.trace, "collective_abort", node)
+        again = next(e for e in select(result.trace, "step_begin", node) if e.time_ns > abort.time_ns)
+        times = next(times for times in result.nodes if times.node == node)
+        assert times.recovery_ns == again.time_ns - abort.time_ns
+
+
+def test_a_ring_that_is_broken_for_good_is_never_resumed() -> None:
+    (failure,) = play("{kind: crash, node: node2, at: {step: 5, segment: 2}}", strategy="{name: ring}").failures
+    assert failure.detected_at_ns is not None
+    assert (failure.resumed_at_ns, failure.recovered_at_ns) == (None, None)
+
+
+def test_the_ring_is_re_formed_in_vain_as_often_as_reset_limit_says() -> None:
+    options = {"cluster__nodes": "[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]", "strategy__timeout": "9 ms"}
+    result = play(**options, strategy__reset_limit=7)
+    assert "re-formed 8 times without a new commit" in result.outcome_sentence
+    generations = {event.fields["generation"] for event in select(result.trace, "world")}
+    assert generations == set(range(8)), "the first ring, and seven more"
+
+
+# --- whose history ----------------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_that_of_rank_0_even_where_a_ring_between_restored_less() -> None:
+    events = [
+        *(event("update", "a", step=step, generation=0) for step in (1, 2, 3, 4)),
+        # a has committed 2 and b 4; the next ring has a as rank 0, which dies while it gives its state away:
+        event("world", "a", generation=1, members=["a", "b", "c"]),
+        event("restore", "c", step=2, from_step=4, generation=1),
+        # b never got it, and leads the ring after that with its own commit.
+        event("world", "b", generation=2, members=["b", "c"]),
+        event("restore", "b", step=4, from_step=4, generation=2),
+        event("update", "b", step=5, generation=2),
+    ]
+    assert history(events) == {1: 0, 2: 0, 3: 0, 4: 0, 5: 2}
+
+
+def test_what_an_old_ring_still_reports_is_void() -> None:
+    events = [
+        event("update", "a", step=1, generation=0),
+        event("world", "a", generation=1, members=["a"]),
+        event("restore", "a", step=1, from_step=1, generation=1),
+        event("update", "b", step=2, generation=0),
+        event("update", "a", step=2, generation=1),
+    ]
+    assert history(events) == {1: 0, 2: 1}
+
+
+# --- nobody acts first ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["{name: parameter_server}", "{name: ring}"])
+def test_the_whole_summary_is_the_same_under_other_ties(strategy: str) -> None:
+    fault = "{kind: crash, node: server0, at: 5 ms}" if "server" in strategy else "{kind: crash, node: node1, at: 5 ms}"
+    scenario = parse(BASE, overrides=[f"faults=[{fault}]", f"strategy={strategy}"]).scenario
+    first = simulate(scenario).summary()
+    for seed in range(6):
+        assert simulate(scenario, shuffle_ties=seed).summary() == first
+
+
+@pytest.mark.parametrize("shuffle_ties", [None, *range(8)])
+def test_a_restart_and_a_crash_at_one_instant_come_in_the_order_of_the_file(shuffle_ties: int | None) -> None:
+    back_at_3_ms = crash("node1", 1 * MS, restart_after="2 ms")
+    dies_at_3_ms = crash("node1", 3 * MS)
+
+    def sleep(node):  # type: ignore[no-untyped-def]
+        yield from node.sleep(9 * MS)
+
+    scenario = cluster(2, faults=[back_at_3_ms, dies_at_3_ms])
+    story = tell(scenario, {"node0": sleep, "node1": sleep}, restarts=["node1"], shuffle_ties=shuffle_ties)
+    assert [injected.at_ns for injected in story.played.injected] == [1 * MS, 3 * MS]
+
+
+def test_a_run_that_is_cut_off_has_lasted_until_then() -> None:
+    result = simulate(load("1node", ["cluster.speed=1 FLOP/s", "max_virtual_time=2 h"]).scenario)
+    assert result.virtual_time_ns == 7_200 * 10**9
+    assert result.nodes[0].compute_ns == result.virtual_time_ns
+
+
+def test_messages_of_an_older_generation_are_not_kept() -> None:
+    box = Mailbox()
+    box.join(group_of(["a", "b"], generation=3))
+    box.put(Message("b", 0, "old", None, 0), 2)
+    assert box._unread == {}
+
+
+# --- settings are what the file says ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("weight", "share"), [("0.29", 29), ("0.57", 57), ("2.3", 230), ("4.35", 435), ("0.001", 1)])
+def test_a_share_is_the_decimal_product_and_not_the_binary_one(weight: str, share: int) -> None:
+    result = play(
+        task__batch_size=100,
+        task__steps=1,
+        cluster__nodes=f"[{{name: a, shard_weight: {weight}}}]",
+        strategy="{name: ring}",
+    )
+    assert len(select(result.trace, "step_begin")[0].fields["samples"]) == min(share, 160)
+
+
+def test_adam_from_equal_states_steps_alike_by_ring_and_by_one_machine() -> None:
+    task = Task(
+        dataset=Synthetic(kind="synthetic", samples=400), model=Mlp(kind="mlp", hidden=(16,)), steps=12,
+        optimizer=Adam(kind="adam", learning_rate=0.01),
+    )  # fmt: skip
+    names = [f"node{rank}" for rank in range(4)]
+    engine = Engine(task, seed=3, rows=32)
+    sampler = Sampler(3, 400, dict.fromkeys(names, 8))
+    state, cursor = engine.initial(), Cursor(0, 0)
+    for _ in range(12):
+        batches = sampler.batches(cursor, names)
+        whole = engine.gradient(state.parameters, tuple(s for batch in batches for s in batch.samples)).value().array
+        parts = [batch.weight * engine.gradient(state.parameters, batch.samples).value().array for batch in batches]
+        by_ring = engine.update(state, ring_order_sum(parts), 0.01)
+        alone = engine.update(state, whole, 0.01)
+        difference = by_ring.parameters.array - alone.parameters.array
+        assert np.linalg.norm(difference) <= 1e-4 * np.linalg.norm(alone.parameters.array)
+        state, cursor = by_ring, sampler.after(cursor, names)
+
+
+def ring_order_sum(parts: list[np.ndarray]) -> np.ndarray:
+    """Add up segment s in the order of ranks s, s+1, ..., s-1."""
+    bounds = segment_bounds(len(parts[0]), len(parts))
+    total = np.zeros_like(parts[0])
+    for segment in range(len(parts)):
+        here = slice(bounds[segment], bounds[segment + 1])
+        total[here] = parts[segment][here]
+        for hop in range(1, len(parts)):
+            total[here] = total[here] + parts[(segment + hop) % len(parts)][here]
+    return total
