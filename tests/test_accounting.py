@@ -86,7 +86,7 @@ def test_a_ring_that_is_broken_for_good_is_never_resumed() -> None:
 
 def test_the_ring_is_re_formed_in_vain_as_often_as_reset_limit_says() -> None:
     options = {"cluster__nodes": "[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]", "strategy__timeout": "9 ms"}
-    result = play(**options, strategy__reset_limit=7)
+    result = play(**options, strategy__min_workers=3, strategy__reset_limit=7)
     assert "re-formed 8 times without a new commit" in result.outcome_sentence
     generations = {event.fields["generation"] for event in select(result.trace, "world")}
     assert generations == set(range(8)), "the first ring, and seven more"
