@@ -153,7 +153,7 @@ class SimNode:
         message: Message = yield from self.wait(ready, f"{who} ({what})", source, timeout_ns)
         if channel is not None:
             self._received += 1
-            self._world.progress(self, self._step, self._received)
+            self._world.moments.progress(self.name, self._step, self._received)
         return message
 
     def _in_words(self) -> str:
@@ -250,7 +250,7 @@ class SimNode:
         self._step, self._received = step, 0
         self.record("step_begin", step=step, **fields)
         self._world.account(self.name).set(self._world.clock.now_ns, recovering=False)
-        self._world.progress(self, step, 0)
+        self._world.moments.progress(self.name, step, 0)
 
     def random(self, *name: str | int) -> int:
         return int(seeds.words(self._world.seed, "node", self.name, *name)[0])

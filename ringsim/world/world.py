@@ -59,17 +59,6 @@ class _Machine:
 
 
 @dataclass
-class _Moment:
-    """A fault that waits for a node's progress."""
-
-    ranks: tuple[str, ...]
-    step: int
-    segment: int
-    event: simpy.Event
-    number: int
-
-
-@dataclass
 class _Life:
     node: SimNode
     process: simpy.Process | None = None
@@ -127,6 +116,7 @@ class World:
         self.trace = trace
         self.clock = Clock(shuffle_ties)
         self.sharing = Sharing(self.clock)
+        self.moments = faults.Moments(self.clock)
         hosts = [_with_defaults(host, scenario) for host in (*scenario.cluster.nodes, *extra_machines)]
         self.network = Network(self.clock, self.sharing, scenario.cluster.network, hosts, self._arrived, self._on_wire)
         self._machines = {
@@ -139,7 +129,6 @@ class World:
                 address = Address(len(self._lives), rank, machine.host.name, 0)
                 self._lives[rank] = _Life(SimNode(self, address))
         self._accounts = {rank: Account() for rank in self._lives}
-        self._moments: list[_Moment] = []
         self._restarts_pending = 0
         self._running_workers = 0
         self._finished: dict[tuple[int, int], dict[int, Any]] = {}
@@ -187,13 +176,6 @@ class World:
             if difference is not None:
                 raise InvariantBroken(f"generation {group.generation}, collective {sequence}: {difference}")
 
-    def progress(self, node: SimNode, step: int, segment: int) -> None:
-        """`node` has begun `step`, or received its `segment`-th message in it: is that some fault's moment?"""
-        for moment in self._moments:
-            here = node.name in moment.ranks and (moment.step, moment.segment) == (step, segment)
-            if here and not moment.event.triggered:
-                self.clock.at(self.clock.now_ns, Phase.FAULT, (moment.number,), _once(moment.event))
-
     # --- what faults do -----------------------------------------------------------------------------------------------
 
     def has(self, machine: str) -> bool:
@@ -209,21 +191,14 @@ class World:
 
     def moment(self, number: int, machine: str, at: At) -> simpy.Event:
         """Return an event at the moment `at` names."""
-        event = self.clock.event()
-        if at.time is not None:
-            self.clock.at(at.time, Phase.FAULT, (number,), _once(event), daemon=True)
-        else:
-            assert at.step is not None
-            ranks = self._machines[machine].ranks
-            self._moments.append(_Moment(ranks, at.step, at.segment or 0, event, number))
-        return event
+        return self.moments.event(number, self._machines[machine].ranks, at)
 
     def restart_moment(self, number: int, machine: str, delay_ns: int) -> simpy.Event:
         """Return an event `delay_ns` from now. If a worker comes back then, the run is not over or stalled before."""
         event = self.clock.event()
         matters = self._has_restarting_worker(machine)
         self._restarts_pending += matters
-        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), _once(event), daemon=not matters)
+        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), faults.once(event), daemon=not matters)
         return event
 
     def crash(self, number: int, machine: str, notice: str) -> None:
@@ -297,7 +272,8 @@ class World:
         """Say whether no worker runs any more, and none will again."""
         if self._running_workers:
             return False
-        return bool(self._books.results) or not self._restarts_pending
+        some_came_to_an_end = any(result is not None for result in self._books.results.values())
+        return some_came_to_an_end or not self._restarts_pending
 
     def _has_restarting_worker(self, machine: str) -> bool:
         programs = [self._programs[rank] for rank in self._machines[machine].ranks if rank in self._programs]
@@ -408,11 +384,3 @@ def _as_operation(program: Program, node: SimNode) -> Operation[Any]:
     if not isinstance(operation, Generator):
         raise UsageError(f"the program of {program.node} is not a generator: there is no `yield from` in its function")
     return operation
-
-
-def _once(event: simpy.Event) -> Callable[[], None]:
-    def fire() -> None:
-        if not event.triggered:
-            event.succeed()
-
-    return fire
