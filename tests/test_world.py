@@ -537,6 +537,23 @@ def test_sent_raises_when_the_receiver_dies_before_the_last_byte_has_left():
     assert marks(story, "node0") == {0: 300 * US + PATH_NS}
 
 
+@pytest.mark.parametrize("at_ns", [1, 500 * US])
+def test_to_a_silently_dead_machine_the_last_byte_leaves_as_if_nothing_had_been(at_ns):
+    """Whether the message was under way at the death or is sent after it: the sender cannot know."""
+
+    def sender(node):
+        yield from node.sleep(100 * US)
+        yield from node.send("node1", None, MILLISECOND_OF_BYTES, tag=0).sent()
+        return "sent"
+
+    def sleeper(node):
+        yield from node.sleep(S)
+
+    story = tell(cluster(faults=[crash("node1", at_ns, notice="silence")]), {"node0": sender, "node1": sleeper})
+    assert story.played.results["node0"] == "sent"
+    assert story.played.time_ns == 1_100 * US
+
+
 def test_news_of_a_former_life_never_comes_after_a_word_of_the_next_one():
     """A message to the former life is under way when the new life speaks first; its reset is old news by then."""
 

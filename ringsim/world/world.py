@@ -209,7 +209,9 @@ class World:
         for rank in dying.ranks:
             life = self._lives[rank]
             life.node.record("crash", notice=notice)
-            self.network.kill(lambda transfer, rank=rank: transfer.target == rank)  # type: ignore[misc]
+            if notice == "reset":
+                # In silence what is sent to it still leaves, and comes to nobody: its senders cannot know.
+                self.network.kill(lambda transfer, rank=rank: transfer.target == rank)  # type: ignore[misc]
             self._end_life(life, reset=notice == "reset")
             self.account(rank).set(self.clock.now_ns, up=False, recovering=False)
 
