@@ -169,7 +169,7 @@ def _mean_loss(events: Sequence[Event]) -> float | None:
 def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str, at_ns: int, full_size: int) -> Failure:
     """Return what a fault on `node` (which has `ranks`) at `at_ns` did, where `full_size` workers are all there are."""
     later = [event for event in events if event.time_ns >= at_ns]
-    signs = [event.time_ns for event in later if event.node not in ranks and _is_sign(event, ranks)]
+    signs = [event.time_ns for event in later if _is_sign(event, ranks)]
     # Where the news takes any time at all, a sign at the very instant of the fault is of an earlier one.
     detected_at_ns = next((time_ns for time_ns in signs if time_ns > at_ns), signs[0] if signs else None)
     after = [event for event in later if detected_at_ns is not None and event.time_ns >= detected_at_ns]
@@ -181,7 +181,7 @@ def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str,
     rollbacks = [
         event.fields["from_step"] - event.fields["step"]
         for event in after
-        if event.kind == "restore" and event.fields["generation"] == first and event.node not in ranks
+        if event.kind == "restore" and event.fields["generation"] == first
     ]
     return Failure(
         node=node,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from worlds import cluster, crash, group_of, select, tell
@@ -26,7 +28,7 @@ strategy: {name: ring, on_failure: elastic, commit_every: 2, timeout: 20 ms, set
 MS = 10**6
 
 
-def play(*faults: str, **options: object) -> Result:
+def play(*faults: str, **options: Any) -> Result:
     listed = ", ".join(faults)
     overrides = [f"{key.replace('__', '.')}={value}" for key, value in options.items()]
     return simulate(parse(BASE, overrides=[f"faults=[{listed}]", *overrides]).scenario)
@@ -65,8 +67,56 @@ def test_a_failure_counts_the_steps_that_survivors_roll_back_and_not_what_the_de
     assert failure.recovered_at_ns is not None
     assert failure.detected_at_ns is not None
     assert failure.detected_at_ns < failure.resumed_at_ns < failure.recovered_at_ns
-    resumed = [row for row in result.metrics if row.virtual_time_ns >= failure.resumed_at_ns]
-    assert resumed[0].generation == 1, "an update that the broken ring finishes is no resumption"
+
+
+def test_an_update_that_the_broken_ring_still_finishes_is_no_resumption() -> None:
+    found = 0
+    for segment in range(1, 11):
+        fault = f"{{kind: crash, node: node2, at: {{step: 5, segment: {segment}}}}}"
+        result = play(fault, cluster__nodes=6)
+        (failure,) = result.failures
+        assert failure.detected_at_ns is not None
+        assert failure.resumed_at_ns == select(result.trace, "update", generation=1)[0].time_ns
+        late = [e for e in select(result.trace, "update", generation=0) if e.time_ns > failure.detected_at_ns]
+        found += len(late)
+    assert found, "some rank has all that it needs, and finishes after the first one has noticed"
+
+
+def test_word_of_a_newcomer_who_is_in_the_ring_by_now_is_not_taken_for_another() -> None:
+    returns = "{kind: crash, node: node1, at: {step: 1}, restart_after: 3 ms}"
+    dies = "{kind: crash, node: node3, at: {step: 5, segment: 2}}"
+    result = play(returns, dies, strategy__commit_every=8)
+    worlds = {e.fields["generation"]: e.fields["members"] for e in select(result.trace, "world")}
+    assert worlds == {
+        0: ["node0", "node1", "node2", "node3"],
+        1: ["node0", "node2", "node3"],
+        2: ["node0", "node2", "node1"],
+    }
+
+
+TWO = {"cluster__nodes": "[{name: a}, {name: b}]"}
+LATE = {"cluster__nodes": "[{name: a}, {name: b, speed: 100 KFLOP/s}]", "strategy__timeout": "9 ms", "task__steps": 200}
+
+
+@pytest.mark.parametrize(
+    ("faults", "options"),
+    [
+        (
+            ["{kind: crash, node: b, at: {step: 3}, restart_after: 100 us}"],
+            {"cluster__nodes": "[{name: a}, {name: b}]"},
+        ),
+        ([], LATE),
+    ],
+    ids=["restarted", "set aside though alive"],
+)
+def test_who_has_not_got_the_ring_s_state_yet_never_leads_it(faults: list[str], options: dict[str, Any]) -> None:
+    undisturbed = play(*faults, **options)
+    joins = next(e for e in select(undisturbed.trace, "world", "b") if e.fields["generation"] > 0)
+    assert joins.fields["members"] == ["a", "b"]
+    # a dies while it gives b the state.
+    result = play(*faults, f"{{kind: crash, node: a, at: {joins.time_ns + 1} ns}}", **options)
+    assert not select(result.trace, "restore", "b", generation=joins.fields["generation"])
+    assert "nobody is left of the last ring, who had the state" in result.outcome_sentence
 
 
 def test_survivors_recover_from_the_abort_to_the_next_step() -> None:
