@@ -245,7 +245,7 @@ def test_one_step_gives_the_same_parameters_under_every_strategy(model, optimize
 
 @pytest.mark.parametrize("model", MODELS)
 def test_twenty_steps_of_sgd_stay_close_under_every_strategy(model):
-    task = {**MODELS[model], "optimizer": SGD, "steps": 20 if model != "cnn" else 8, "nodes": 3}
+    task = {**MODELS[model], "optimizer": SGD, "steps": 20, "nodes": 3}
     reference = parameters("local", **task)
     for strategy in ("ring", "parameter_server"):
         assert_close(parameters(strategy, **task), reference, 1e-4)
