@@ -170,6 +170,8 @@ def compare(
 
     The cluster, the samples and the faults are the same; the strategies differ.
     """
+    from ringsim.report.table import compare_table, strategy_words
+
     variants = [None] if strategies is None else [name.strip() for name in strategies.split(",")]
     results: list[tuple[str, Result]] = []
     for file in files:
@@ -179,13 +181,13 @@ def compare(
             result = _play(loaded, "steps", shown=not (quiet or as_json))
             command = _command("run", file, chosen, seed)
             several = len(files) > 1 or variant is None
-            heading = "\n".join([*([result.scenario.name] if several else []), _strategy_heading(result)])
+            heading = "\n".join(
+                [*([result.scenario.name] if several else []), strategy_words(result, "{name} ({policy})")]
+            )
             results.append((heading, result.with_command(command)))
     if as_json:
         click.echo(json.dumps([result.summary() for _, result in results], indent=2))
     elif not quiet:
-        from ringsim.report.table import compare_table
-
         _show(compare_table(results))
     return 0
 
@@ -407,12 +409,6 @@ def _arguments(file: str, overrides: Sequence[str], seed: int | None) -> list[st
 
 def _command(command: str, file: str, overrides: Sequence[str], seed: int | None) -> str:
     return shlex.join(["ringsim", command, *_arguments(file, overrides, seed)])
-
-
-def _strategy_heading(result: Result) -> str:
-    settings = result.scenario.strategy
-    policy = getattr(settings, "on_failure", None)
-    return settings.name if policy is None else f"{settings.name} ({policy})"
 
 
 def _scenario_name(file: Path) -> str:

@@ -3,7 +3,6 @@
     RingsimError                    something went wrong; has an exit code
     ├── UsageError                  the command line makes no sense                (2)
     ├── ScenarioInvalid             the scenario file is wrong, with every place   (3)
-    ├── ExpectationFailed           a golden record or a check is not met          (5)
     ├── EnvironmentRefused          JAX was started with other settings            (1)
     └── InvariantBroken             ringsim itself is wrong                        (1)
 
@@ -60,12 +59,6 @@ class ScenarioInvalid(RingsimError):
     def __init__(self, problems: tuple[Problem, ...]):
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
-
-
-class ExpectationFailed(RingsimError):
-    """A replay differs from what was recorded or expected."""
-
-    exit_code = 5
 
 
 class EnvironmentRefused(RingsimError):

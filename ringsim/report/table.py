@@ -27,8 +27,7 @@ def run_table(result: Result, speed_up: float | None = None) -> RenderableType:
     parts += [Text(), failure_table(result.failures)] if result.failures else []
     parts += [Text(f"Not reached: {line}", style="yellow") for line in result.faults_not_reached]
     parts += [
-        Text(f"Not applicable with {result.scenario.strategy.name}: {line}", style="yellow")
-        for line in result.faults_not_applicable
+        Text(f"Not applicable with {result.strategy}: {line}", style="yellow") for line in result.faults_not_applicable
     ]
     parts += [Text(), digest_table(result)]
     return Group(*parts)
@@ -76,8 +75,9 @@ def compare_table(results: Sequence[tuple[str, Result]]) -> Table:
 
 
 def _run_rows(result: Result, speed_up: float | None) -> Rows:
+    policy_told = strategy_words(result, "{name}, on failure: {policy}")
     rows = [
-        ("scenario", f"{result.scenario.name} (seed {result.scenario.seed}), {_strategy(result)}"),
+        ("scenario", f"{result.scenario.name} (seed {result.scenario.seed}), {policy_told}"),
         ("accuracy", _accuracy(result)),
         ("virtual time", about_duration(result.virtual_time_ns)),
         ("steps", _steps(result)),
@@ -128,10 +128,13 @@ def _listed(texts: Iterable[str]) -> str:
     return ", ".join(texts) or "-"
 
 
-def _strategy(result: Result) -> str:
+def strategy_words(result: Result, form: str) -> str:
+    """Return the strategy's name, in `form` with its failure policy if it has one: a user's own function has none."""
     settings = result.scenario.strategy
     policy = getattr(settings, "on_failure", None)
-    return settings.name if policy is None else f"{settings.name}, on failure: {policy}"
+    if policy is None or result.strategy != settings.name:
+        return result.strategy
+    return form.format(name=result.strategy, policy=policy)
 
 
 def _accuracy(result: Result) -> str:

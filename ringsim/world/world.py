@@ -163,7 +163,7 @@ class World:
         for member in group.members:
             peer = self._lives[member.name].node
             if peer is not node:
-                self._tell(node, peer, lambda peer=peer: peer.mailbox.close(node.name, generation))  # type: ignore[misc]
+                self._tell_at(node.address, peer, lambda peer=peer: peer.mailbox.close(node.name, generation))  # type: ignore[misc]
         self.account(node.name).set(self.clock.now_ns, recovering=True)
 
     def collective_finished(self, node: SimNode, group: Group, sequence: int, plan: Plan, result: Any) -> None:
@@ -289,15 +289,13 @@ class World:
 
     # --- news that travels --------------------------------------------------------------------------------------------
 
-    def _tell(self, sender: SimNode, receiver: SimNode, note: Callable[[], None]) -> None:
-        """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way."""
-        self._tell_at(sender.address, receiver, note)
-
     def _tell_lost(self, lost: Address, receiver: SimNode, *, restarted: bool) -> None:
         note = lambda: receiver.mailbox.lose(lost.name, lost.incarnation, restarted=restarted)  # noqa: E731
         self._tell_at(lost, receiver, note)
 
     def _tell_at(self, sender: Address, receiver: SimNode, note: Callable[[], None]) -> None:
+        """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way."""
+
         def tell() -> None:
             if receiver.alive:
                 note()
