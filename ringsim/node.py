@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from ringsim.plan import Plan
 
 T = TypeVar("T")
 
@@ -62,23 +65,6 @@ class Sent(Protocol):
 
     def sent(self, timeout_ns: int | None = None) -> Operation[None]:
         """Wait until the last byte has left. Raises PeerLost, or ReceiveTimeout after `timeout_ns`."""
-        ...
-
-
-class Plan(Protocol):
-    """A collective, such as ring all-reduce: one file under `collectives/`."""
-
-    @property
-    def name(self) -> str:
-        """What the trace calls it."""
-        ...
-
-    def messages(self, node: Node, buffer: Any, from_step: int) -> Operation[Any]:
-        """Play the collective message by message for one member, from step `from_step` on; return its result."""
-        ...
-
-    def disagreement(self, results: list[Any]) -> str | None:
-        """Say in a sentence where the members' results (in rank order) differ though they must not, or None."""
         ...
 
 

@@ -198,9 +198,9 @@ class Flipping:
     def name(self) -> str:
         return self.plan.name
 
-    def messages(self, node: Any, buffer: Any, from_step: int) -> Any:
+    def messages(self, node: Any, buffer: Any) -> Any:
         seen = node if node.rank != self.rank else _Misreading(node, self.step)
-        return self.plan.messages(seen, buffer, from_step)
+        return self.plan.messages(seen, buffer)
 
     def disagreement(self, results: Any) -> str | None:
         return self.plan.disagreement(results)

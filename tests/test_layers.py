@@ -16,7 +16,7 @@ ROOT = Path(ringsim.__file__).parent
 # From the ground up; rooms on one floor do not know each other. What is not listed is a front door.
 FLOORS = (
     ({"errors", "units", "seeds"},),
-    ({"scenario", "scenario_file", "node", "trace", "result", "accounting"},),
+    ({"scenario", "scenario_file", "node", "plan", "trace", "result", "accounting"},),
     ({"world"}, {"learning"}),
     ({"collectives"},),
     ({"strategies"},),

@@ -639,7 +639,7 @@ class Word:
     word: str
     name: str = "word"
 
-    def messages(self, node: Any, buffer: Any, from_step: int) -> Any:
+    def messages(self, node: Any, buffer: Any) -> Any:
         if node.rank == 0:
             yield from node.send(node.members[1], self.word, 125, tag=None).sent()
             return self.word

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringsim.node import Node, Operation
+from ringsim.node import Operation
+from ringsim.plan import Seat
 
 
 def parent_and_children(rank: int, ranks: int) -> tuple[int | None, tuple[int, ...]]:
@@ -41,16 +42,16 @@ class Broadcast:
     timeout_ns: int | None = None
     name: str = "broadcast"
 
-    def messages(self, node: Node, buffer: Any, from_step: int) -> Operation[Any]:
-        """Play it for one rank; `from_step` counts its messages so far, the one received included."""
-        members = node.members
-        parent, children = parent_and_children(node.rank, len(members))
+    def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
+        """Play it for one rank."""
+        members = seat.members
+        parent, children = parent_and_children(seat.rank, len(members))
         payload = buffer
-        if parent is not None and from_step == 0:
-            message = yield from node.receive(members[parent], tag="down", timeout_ns=self.timeout_ns)
+        if parent is not None:
+            message = yield from seat.receive(members[parent], tag="down", timeout_ns=self.timeout_ns)
             payload = message.payload
-        for child in children[max(0, from_step - (parent is not None)) :]:
-            sending = node.send(members[child], payload, self.size_bytes, tag="down")
+        for child in children:
+            sending = seat.send(members[child], payload, self.size_bytes, tag="down")
             yield from sending.sent(self.timeout_ns)
         return payload
 

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ringsim.node import Node, Operation
+from ringsim.node import Operation
+from ringsim.plan import Seat
 
 Vector = npt.NDArray[np.float32]
 
@@ -53,17 +54,17 @@ class RingAllReduce:
     timeout_ns: int | None = None
     name: str = "ring_all_reduce"
 
-    def messages(self, node: Node, buffer: Any, from_step: int) -> Operation[Vector]:
-        """Play it for one rank. `buffer`: the rank's float32 vector; with `from_step` > 0, its segments by then."""
-        members, rank = node.members, node.rank
+    def messages(self, seat: Seat, buffer: Vector) -> Operation[Vector]:
+        """Play it for one rank; `buffer` is its float32 vector."""
+        members, rank = seat.members, seat.rank
         ranks = len(members)
         left, right = members[rank - 1], members[(rank + 1) % ranks]
-        segments = list(buffer) if from_step else _cut(buffer, ranks)
+        segments = _cut(buffer, ranks)
 
-        for step in range(from_step, 2 * (ranks - 1)):
+        for step in range(2 * (ranks - 1)):
             outgoing, incoming = self.segments_at(step, rank, ranks)
-            node.send(right, segments[outgoing], segments[outgoing].nbytes, tag=step)
-            message = yield from node.receive(left, tag=step, timeout_ns=self.timeout_ns, watching=[right])
+            seat.send(right, segments[outgoing], segments[outgoing].nbytes, tag=step)
+            message = yield from seat.receive(left, tag=step, timeout_ns=self.timeout_ns, watching=[right])
             if step < ranks - 1:
                 segments[incoming] = message.payload + segments[incoming]
             else:

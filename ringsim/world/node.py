@@ -13,7 +13,8 @@ import simpy
 
 from ringsim import seeds
 from ringsim.errors import NodeError, ReceiveTimeout, UsageError
-from ringsim.node import Group, Message, Operation, Plan, Sent
+from ringsim.node import Group, Message, Operation, Sent
+from ringsim.plan import Plan
 from ringsim.scenario import exactly
 from ringsim.world.clock import Phase
 from ringsim.world.mailbox import Channel, Mailbox
@@ -175,7 +176,7 @@ class SimNode:
         self._channel, self._plan = group.generation, plan.name
         self.record("collective_enter", **fields)
         try:
-            result = yield from plan.messages(self, buffer, 0)
+            result = yield from plan.messages(self, buffer)
         except NodeError:
             self.record("collective_abort", **fields)
             self._group = None

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import simpy
 
 from ringsim.errors import InvariantBroken, NodeError, UsageError
-from ringsim.node import Group, Operation, Plan, Program
+from ringsim.node import Group, Operation, Program
+from ringsim.plan import Plan
 from ringsim.scenario import At, Host, Scenario, rank_names
 from ringsim.trace import Trace
 from ringsim.world import faults
