@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from worlds import MS, cluster, tell
 
 from ringsim.world.clock import Clock, Phase
-from ringsim.world.sharing import NANO, Sharing, Task, max_min_shares
+from ringsim.world.max_min import max_min_shares
+from ringsim.world.sharing import NANO, Sharing, Task
 
 # --- oracles ----------------------------------------------------------------------------------------------------------
 

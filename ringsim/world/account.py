@@ -11,7 +11,9 @@ The first that holds, from the top, is where a nanosecond goes. What is not here
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import itemgetter
 
 
 @dataclass
@@ -36,28 +38,59 @@ class Account:
     computing: bool = False
     on_wire: int = 0
     _since_ns: int = 0
+    _holders: int = 0
+    _held: list[tuple[int, Callable[[int], None]]] = field(default_factory=list)
 
     def set(
         self, now_ns: int, *, up: bool | None = None, recovering: bool | None = None, computing: bool | None = None
     ) -> None:
         """Note a change of state at `now_ns`."""
+        if self._holders:
+            state = {"up": up, "recovering": recovering, "computing": computing}
+            self._held.append((now_ns, lambda then_ns: self._set(then_ns, **state)))
+        else:
+            self._set(now_ns, up, recovering, computing)
+
+    def wire(self, now_ns: int, change: int) -> None:
+        """Note that messages of this node's, either way, went on the wire (+) or off it (-)."""
+        if self._holders:
+            self._held.append((now_ns, lambda then_ns: self._wire(then_ns, change)))
+        else:
+            self._wire(now_ns, change)
+
+    def hold(self) -> None:
+        """From now on changes may be told late, and in any order, until as many releases."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """No change will be told any more that is older than what comes next."""
+        self._holders -= 1
+        if not self._holders:
+            # A sort by time keeps the order of what was told of one instant.
+            changes, self._held = sorted(self._held, key=itemgetter(0)), []
+            for then_ns, change in changes:
+                change(then_ns)
+
+    def close(self, now_ns: int) -> None:
+        """Book what is left at the end of the run."""
+        assert not self._holders, "somebody still has something to tell"
+        self._book(now_ns)
+
+    def _set(self, now_ns: int, up: bool | None, recovering: bool | None, computing: bool | None) -> None:
         self._book(now_ns)
         self.up = self.up if up is None else up
         self.recovering = self.recovering if recovering is None else recovering
         self.computing = self.computing if computing is None else computing
 
-    def wire(self, now_ns: int, change: int) -> None:
-        """Note that a message of this node's, either way, went on the wire (+1) or off it (-1)."""
-        self._book(now_ns)
+    def _wire(self, now_ns: int, change: int) -> None:
+        if not self.on_wire or not self.on_wire + change:
+            self._book(now_ns)
         self.on_wire += change
         assert self.on_wire >= 0, "more messages left the wire than went on it"
 
-    def close(self, now_ns: int) -> None:
-        """Book what is left at the end of the run."""
-        self._book(now_ns)
-
     def _book(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._since_ns
+        assert elapsed_ns >= 0, "the books are kept in the order of time"
         self._since_ns = now_ns
         if not self.up:
             self.down_ns += elapsed_ns

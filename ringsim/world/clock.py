@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import simpy
 
@@ -31,16 +31,31 @@ class Phase(IntEnum):
     SETTLE = 4  # the shares of links and processors are worked out anew, once
 
 
+# (time, phase) as one integer, because the agenda compares them for every entry.
+_PHASES = 8
+
+
 class Entry:
-    """One line of the agenda."""
+    """One line of the agenda: what it does when its time has come. Whatever has these three can stand in an agenda."""
 
-    __slots__ = ("action", "daemon", "done", "time_ns")
+    __slots__ = ("action", "daemon", "done")
 
-    def __init__(self, time_ns: int, action: Callable[[], None], daemon: bool):
-        self.time_ns = time_ns
+    def __init__(self, action: Callable[[], None], daemon: bool = False):
         self.action = action
         self.daemon = daemon
-        self.done = False  # it has happened, or was cancelled
+        self.done = True  # it has happened, or was cancelled, or stands in no agenda yet
+
+
+class Agendum(Protocol):
+    """What can stand in an agenda. `done`: it does not stand there any more."""
+
+    done: bool
+
+    @property
+    def daemon(self) -> bool: ...
+
+    @property
+    def action(self) -> Callable[[], None]: ...
 
 
 class Clock:
@@ -58,28 +73,40 @@ class Clock:
     def __init__(self, shuffle_ties: int | None = None):
         self.environment = simpy.Environment()
         self.now_ns = 0
+        self.moment = (
+            0  # the time and phase that is being played: those of one phase have equal moments, later ones more
+        )
         self._order: Iterator[Any] = itertools.count()
         if shuffle_ties is not None:
             self._order = _shuffled(shuffle_ties)
             self.environment._eid = self._order  # type: ignore[assignment]
-        self._agenda: list[tuple[int, Phase, tuple[Any, ...], Any, Entry]] = []
+        self._agenda: list[tuple[int, tuple[Any, ...], Any, Agendum]] = []
         self._live = 0
 
     def at(
         self, time_ns: int, phase: Phase, key: tuple[Any, ...], action: Callable[[], None], *, daemon: bool = False
     ) -> Entry:
         """Do `action` at `time_ns`; among entries of one time and phase, in the order of `key`."""
-        assert time_ns >= self.now_ns, f"virtual time never goes back: {time_ns} ns is before {self.now_ns} ns"
-        entry = Entry(time_ns, action, daemon)
-        heapq.heappush(self._agenda, (time_ns, phase, key, next(self._order), entry))
-        self._live += not daemon
+        entry = Entry(action, daemon)
+        self.enter(entry, time_ns, phase, key)
         return entry
 
-    def cancel(self, entry: Entry | None) -> None:
+    def enter(self, entry: Agendum, time_ns: int, phase: Phase, key: tuple[Any, ...]) -> None:
+        """Write down an entry that stands in no agenda."""
+        assert time_ns >= self.now_ns, f"virtual time never goes back: {time_ns} ns is before {self.now_ns} ns"
+        entry.done = False
+        heapq.heappush(self._agenda, (time_ns * _PHASES + phase, key, next(self._order), entry))
+        self._live += not entry.daemon
+
+    def cancel(self, entry: Agendum | None) -> None:
         """Strike an entry out. Striking out one that is gone, or None, does nothing."""
         if entry is not None and not entry.done:
             entry.done = True
             self._live -= not entry.daemon
+
+    def has_passed(self, time_ns: int, phase: Phase) -> bool:
+        """Say whether what is due at that time and phase has happened, or is happening."""
+        return time_ns * _PHASES + phase <= self.moment
 
     def event(self) -> simpy.Event:
         """Return something that a process can wait for."""
@@ -101,16 +128,34 @@ class Clock:
             self._drop_struck_out()
             if not self._live:
                 return "dry"
-            next_ns = self._agenda[0][0]
-            if next_ns > limit_ns:
-                self._advance(limit_ns)
+            moment = self._agenda[0][0]
+            if moment >= (limit_ns + 1) * _PHASES:
+                self._advance((limit_ns + 1) * _PHASES - 1)
                 return "late"
-            self._advance(next_ns)
-            for entry in self._take_batch():
-                # An earlier entry of the batch may have struck out a later one.
-                if not entry.done:
-                    self.cancel(entry)
-                    entry.action()
+            self._advance(moment)
+            self._play(moment)
+
+    def rewound(self, moment: int, begin: Sequence[tuple[int, tuple[Any, ...], Callable[[], None]]]) -> None:
+        """Play `begin` (each at its moment, with its key) and all that follows from it, from `moment` to the present.
+
+        What is then still to come is written in the agenda of the present. Nothing in it may wake a process.
+        """
+        present, agenda = self.moment, self._agenda
+        self._agenda = []
+        self._set(moment)
+        for when, key, action in begin:
+            if when < present:
+                self.enter(Entry(action), when // _PHASES, Phase(when % _PHASES), key)
+        while self._agenda and self._agenda[0][0] < present:
+            self._set(self._agenda[0][0])
+            self._play(self.moment)
+        self._set(present)
+        for when, _, action in begin:
+            if when == present:
+                action()
+        for entry in self._agenda:
+            heapq.heappush(agenda, entry)
+        self._agenda = agenda
 
     def _let_processes_run(self) -> None:
         """Let SimPy play this instant to its end: every process that was woken runs until it waits again."""
@@ -118,25 +163,37 @@ class Clock:
         while environment.peek() <= self.now_ns:
             environment.step()
 
-    def _advance(self, time_ns: int) -> None:
+    def _advance(self, moment: int) -> None:
         """Move SimPy's clock. Nothing of SimPy's own lies between: processes wait for the agenda only."""
-        if time_ns > self.now_ns:
-            self.environment.timeout(time_ns - self.now_ns)
+        elapsed_ns = moment // _PHASES - self.now_ns
+        if elapsed_ns:
+            self.environment.timeout(elapsed_ns)
             self.environment.step()
-            self.now_ns = time_ns
+        self._set(moment)
+
+    def _set(self, moment: int) -> None:
+        self.moment, self.now_ns = moment, moment // _PHASES
+
+    def _play(self, moment: int) -> None:
+        """Play all entries of one time and phase."""
+        for entry in self._take_batch(moment):
+            # An earlier entry of the batch may have struck out a later one.
+            if not entry.done:
+                entry.done = True
+                self._live -= not entry.daemon
+                entry.action()
 
     def _drop_struck_out(self) -> None:
-        while self._agenda and self._agenda[0][4].done:
+        while self._agenda and self._agenda[0][3].done:
             heapq.heappop(self._agenda)
 
-    def _take_batch(self) -> list[Entry]:
-        time_ns, phase = self._agenda[0][:2]
-        batch = []
-        if phase is Phase.FAULT:
-            # One fault is through before the next begins: a crash and a restart of one machine do not commute.
-            return [heapq.heappop(self._agenda)[4]]
-        while self._agenda and self._agenda[0][:2] == (time_ns, phase):
-            batch.append(heapq.heappop(self._agenda)[4])
+    def _take_batch(self, moment: int) -> list[Agendum]:
+        agenda = self._agenda
+        batch = [heapq.heappop(agenda)[3]]
+        if moment % _PHASES != Phase.FAULT:
+            # Of faults, one is through before the next begins: a crash and a restart of one machine do not commute.
+            while agenda and agenda[0][0] == moment:
+                batch.append(heapq.heappop(agenda)[3])
         return batch
 
 

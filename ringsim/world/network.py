@@ -1,6 +1,6 @@
-"""The network: a graph of machines and switches, and messages that travel on it as flows.
+"""The network: messages that travel on a graph of machines and switches as flows.
 
-    node ──► connection ──► uplink ──► switch ──► downlink ──► node
+    node ──► connection ──► link ──► switch ──► link ──► node
              one message     └─ shared max-min fairly ─┘
              at a time
 
@@ -8,28 +8,40 @@ A message waits until those before it on its connection (source, destination, ch
 busy for the per-message overhead, then flows over all links of its route at once (cut through); it arrives one path
 latency after its last byte has left. Links are full duplex: each direction is a resource of its own.
 
-What is not here: what a node does with a message (`node.py`), and how rates are worked out (`sharing.py`).
+What is not here: what a node does with a message (`node.py`, `seat.py`), how rates are worked out (`sharing.py`), the
+graph and its routes (`topology/`), and what a transport adds to a message (`transport.py`).
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import networkx
+import simpy
 
-from ringsim.node import Message
-from ringsim.scenario import SWITCH, Framed, Host
+from ringsim import seeds
+from ringsim.node import Operation
+from ringsim.scenario import Background, Host, Tcp
 from ringsim.scenario import Network as Settings
+from ringsim.topology import Routes, build
 from ringsim.world.clock import Clock, Entry, Phase
-from ringsim.world.mailbox import Channel
-from ringsim.world.sharing import NANO, Sharing, Task
+from ringsim.world.sharing import ENDLESS, NANO, Sharing, Task
+from ringsim.world.transport import SlowStart, acknowledgement_bytes, acknowledgement_weights, wire_size_bytes
 
 if TYPE_CHECKING:
+    import networkx
+
     Graph = networkx.DiGraph[str]
+
+Link = tuple[str, str]
+
+# Which conversation a message belongs to: a group's generation, or None outside of collectives.
+Channel = int | None
+
+_NEVER = 1 << 62
+_MILLION = 10**6
 
 
 @dataclass(frozen=True)
@@ -42,81 +54,166 @@ class Address:
     incarnation: int
 
 
-@dataclass(eq=False)
+class Sender(Protocol):
+    """Who sends: a node, or its seat in a collective."""
+
+    def wait_until_left(self, transfer: Transfer, timeout_ns: int | None) -> Operation[None]: ...
+
+
 class Transfer:
-    """A message on its way. `life` is the incarnation of `target` that it is for."""
+    """A message on its way, and the sender's handle of it. It stands in the agenda as its own arrival.
 
-    message: Message
-    source: Address
-    target: str
-    target_index: int
-    target_host: str
-    life: int
-    channel: Channel
-    number: int = 0  # of its connection's messages
-    has_left: bool = False
-    on_left: Callable[[], None] | None = None
+    `life` is the incarnation of the target that it is for; `sequence` says which collective it belongs to.
+    """
+
+    __slots__ = (
+        "connection",
+        "done",
+        "left_ns",
+        "life",
+        "number",
+        "on_left",
+        "payload",
+        "sender",
+        "sequence",
+        "size_bytes",
+        "tag",
+        "task",
+    )
+
+    daemon = False
+
+    def __init__(
+        self,
+        connection: Connection,
+        sender: Sender,
+        payload: Any,
+        size_bytes: int,
+        tag: Any,
+        life: int,
+        sequence: int | None = None,
+    ):
+        self.connection = connection
+        self.sender = sender
+        self.payload = payload
+        self.size_bytes = size_bytes
+        self.tag = tag
+        self.life = life
+        self.sequence = sequence
+        self.number = 0  # of its connection's messages
+        self.left_ns = _NEVER  # as far as is known
+        self.on_left: Callable[[], None] | None = None
+        self.task: Task | None = None
+        self.done = True
+
+    def sent(self, timeout_ns: int | None = None) -> Operation[None]:
+        """Wait until the last byte has left."""
+        return self.sender.wait_until_left(self, timeout_ns)
+
+    @property
+    def has_left(self) -> bool:
+        return self.connection.network.clock.has_passed(self.left_ns, Phase.DEPART)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (self.connection.order, self.number)
+
+    def action(self) -> None:
+        """It arrives."""
+        self.connection.network.land(self)
+
+    # What its flow hears of its end:
+
+    def finished(self) -> None:
+        self.connection.network.flow_ended(self, self.connection.network.clock.now_ns)
+
+    def foretold(self, end_ns: int | None) -> None:
+        self.connection.network.flow_foretold(self, end_ns)
 
 
-@dataclass(eq=False)
-class _Connection:
-    count: int = 0
-    queue: deque[Transfer] = field(default_factory=deque)
-    current: Transfer | None = None
-    task: Task | None = None
-    entry: Entry | None = None
+class Connection:
+    """From one life of a node to another node, on one channel: messages in order, one at a time."""
+
+    __slots__ = (
+        "channel",
+        "count",
+        "current",
+        "departure",
+        "free_ns",
+        "messages",
+        "network",
+        "order",
+        "payload_bytes",
+        "queue",
+        "returned_bytes",
+        "route",
+        "sizes",
+        "slow_start",
+        "source",
+        "target",
+        "wire_bytes",
+    )
+
+    def __init__(self, network: Network, source: Address, target: Address, channel: Channel, route: Route):
+        self.network = network
+        self.source = source
+        self.target = target
+        self.channel = channel
+        self.route = route
+        # Sender, receiver, channel: None, the connection outside of groups, comes first.
+        self.order = (target.index, source.index, -1 if channel is None else channel)
+        self.sizes: dict[int, int] = {}  # what a message of so many bytes takes on the wire
+        self.slow_start: SlowStart | None = None
+        self.queue: deque[Transfer] = deque()
+        self.current: Transfer | None = None  # the latest that went on its way, until its bytes are counted
+        self.free_ns = 0  # when the last byte of `current` leaves, as far as is known
+        self.departure: Entry | None = None  # of `current`, if somebody must be told
+        self.count = 0
+        self.messages = self.wire_bytes = self.payload_bytes = self.returned_bytes = 0
+
+    def wire_size(self, size_bytes: int) -> int:
+        size = self.sizes.get(size_bytes)
+        if size is None:
+            size = self.sizes[size_bytes] = wire_size_bytes(self.network.settings.transport, size_bytes)
+        return size
+
+    def add(self, messages: int, size_bytes: int) -> None:
+        """Count messages that have left."""
+        self.messages += messages
+        self.wire_bytes += messages * self.wire_size(size_bytes)
+        self.payload_bytes += messages * size_bytes
+        if self.route.weights is not None:
+            self.returned_bytes += messages * acknowledgement_bytes(self.network.settings.transport, size_bytes)
 
 
 @dataclass
 class Traffic:
-    """Bytes that left, counted per link direction and per node."""
+    """Bytes that left, counted per link direction and per node; background traffic is in `links` only."""
 
-    links: dict[tuple[str, str], int]
+    links: dict[Link, int]
     wire: dict[str, int] = field(default_factory=dict)
     payload: dict[str, int] = field(default_factory=dict)
+    messages: int = 0
 
 
 @dataclass(frozen=True)
 class Route:
-    """The resources a flow takes, the links they belong to, and the sum of their latencies."""
+    """The resources a flow takes, the links they belong to, and the sum of their latencies.
+
+    weights: how much it takes of each resource, where acknowledgements go back on `back`; else it takes as much of all.
+    """
 
     resources: tuple[int, ...]
-    links: tuple[tuple[str, str], ...]
+    weights: tuple[int, ...] | None
+    links: tuple[Link, ...]
+    back: tuple[Link, ...]
     latency_ns: int
+    capacity: int
+    drop_ppm: tuple[int, ...]
 
-
-def star(settings: Settings, hosts: Iterable[Host]) -> Graph:
-    """Return the graph of a star: each host has one link to the switch; several ranks on one talk over a loopback.
-
-    Every edge is one direction and carries `bandwidth` (bit/s) and `latency_ns`.
-
-    >>> graph = star(Settings(), [Host(name="a"), Host(name="b", bandwidth="10 Gbit/s")])
-    >>> graph.edges["b", "switch"]["bandwidth"]
-    10000000000
-    """
-    graph: Graph = networkx.DiGraph()
-    for host in hosts:
-        bandwidth = settings.bandwidth if host.bandwidth is None else host.bandwidth
-        latency_ns = settings.latency if host.latency is None else host.latency
-        graph.add_edge(host.name, SWITCH, bandwidth=bandwidth, latency_ns=latency_ns)
-        graph.add_edge(SWITCH, host.name, bandwidth=bandwidth, latency_ns=latency_ns)
-        if host.processes > 1:
-            loopback = settings.loopback
-            graph.add_edge(host.name, host.name, bandwidth=loopback.bandwidth, latency_ns=loopback.latency)
-    return graph
-
-
-def wire_size_bytes(settings: Settings, size_bytes: int) -> int:
-    """Return what a message of `size_bytes` takes on the wire, framing included.
-
-    >>> wire_size_bytes(Settings(transport=Framed(kind="framed")), 1_449)
-    1581
-    """
-    transport = settings.transport
-    if not isinstance(transport, Framed):
-        return size_bytes
-    frames = max(1, -(-size_bytes // transport.payload))
-    return int(size_bytes + frames * transport.header)
+    @property
+    def loses(self) -> bool:
+        return any(self.drop_ppm)
 
 
 class Network:
@@ -128,117 +225,340 @@ class Network:
         sharing: Sharing,
         settings: Settings,
         hosts: Iterable[Host],
+        extra: Iterable[Host],
+        seed: int,
         arrived: Callable[[Transfer], None],
         wire: Callable[[Transfer, int], None],
     ):
         """`arrived(transfer)` is called at each arrival, `wire(transfer, +1 or -1)` when it goes on or off the wire."""
-        self._clock = clock
+        self.clock = clock
+        self.settings = settings
         self._sharing = sharing
-        self._settings = settings
+        self._seed = seed
         self._arrived = arrived
         self._wire = wire
-        self.graph = star(settings, hosts)
-        self._resource: dict[tuple[str, str], int] = {
+        everybody = list(hosts)
+        self.graph: Graph = build(settings, everybody, list(extra))
+        self._routing = Routes(self.graph, everybody)
+        self._resource: dict[Link, int] = {
             (end, to): sharing.resource(attributes["bandwidth"]) for end, to, attributes in self.graph.edges(data=True)
         }
-        self._routes: dict[tuple[str, str], Route] = {}
-        self._connections: dict[tuple[str, int, str, Channel], _Connection] = {}
-        self.traffic = Traffic(dict.fromkeys(self._resource, 0))
+        self._routes: dict[Link, Route] = {}
+        self._connections: dict[tuple[str, int, str, Channel], Connection] = {}
+        self._background = dict.fromkeys(self._resource, 0)
+        self._background_tasks: dict[Task, Route] = {}
+        # Resources that somebody must hear of before a flow begins there.
+        self.claims: dict[int, Callable[[int], None]] = {}
+
+    # --- routes and connections ---------------------------------------------------------------------------------------
 
     def route(self, source: str, target: str) -> Route:
         """Return the way from one host to another (the same host: its loopback link)."""
-        if (source, target) not in self._routes:
-            path = [source, source] if source == target else networkx.shortest_path(self.graph, source, target)
-            links = tuple(itertools.pairwise(path))
-            latency_ns = sum(int(self.graph.edges[link]["latency_ns"]) for link in links)
-            self._routes[source, target] = Route(tuple(self._resource[link] for link in links), links, latency_ns)
-        return self._routes[source, target]
+        route = self._routes.get((source, target))
+        if route is None:
+            route = self._routes[source, target] = self._find(source, target)
+        return route
+
+    def _find(self, source: str, target: str) -> Route:
+        links = self._routing.links(source, target)
+        attributes = [self.graph.edges[link] for link in links]
+        weights = {self._resource[link]: 1 for link in links}
+        back: tuple[Link, ...] = ()
+        transport = self.settings.transport
+        if isinstance(transport, Tcp) and transport.acknowledgement:
+            back = self._routing.links(target, source)
+            data, acknowledgement = acknowledgement_weights(transport)
+            weights = dict.fromkeys(weights, data)
+            for link in back:
+                resource = self._resource[link]
+                weights[resource] = weights.get(resource, 0) + acknowledgement
+        return Route(
+            resources=tuple(weights),
+            weights=tuple(weights.values()) if back else None,
+            links=links,
+            back=back,
+            latency_ns=sum(int(edge["latency_ns"]) for edge in attributes),
+            capacity=min(int(edge["bandwidth"]) for edge in attributes),
+            drop_ppm=tuple(int(edge["drop"]) for edge in attributes),
+        )
 
     def latency_ns(self, source: str, target: str) -> int:
         """Return the path latency between two hosts."""
         return self.route(source, target).latency_ns
 
+    def connection(self, source: Address, target: Address, channel: Channel) -> Connection:
+        """Return the connection from a life of a node to a node."""
+        key = (source.name, source.incarnation, target.name, channel)
+        connection = self._connections.get(key)
+        if connection is None:
+            route = self.route(source.host, target.host)
+            connection = self._connections[key] = Connection(self, source, target, channel, route)
+            transport = self.settings.transport
+            if isinstance(transport, Tcp):
+                back_ns = self.latency_ns(target.host, source.host)
+                connection.slow_start = SlowStart(transport, route.latency_ns + back_ns, route.capacity)
+        return connection
+
+    def is_quiet(self, resources: Iterable[int]) -> bool:
+        """Say whether no flow is on any of these resources."""
+        return all(self._sharing.is_idle(resource) for resource in resources)
+
+    def transmission_ns(self, connection: Connection, size_bytes: int) -> int:
+        """Return how long a message keeps its connection busy, if nobody else is on its links."""
+        work = connection.wire_size(size_bytes) * 8 * NANO
+        return int(self.settings.message_overhead) - (-work // connection.route.capacity)
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
     def send(self, transfer: Transfer) -> None:
         """Queue a message on its connection."""
-        key = (transfer.source.name, transfer.source.incarnation, transfer.target, transfer.channel)
-        connection = self._connections.setdefault(key, _Connection())
+        connection = transfer.connection
         connection.count += 1
         transfer.number = connection.count
-        connection.queue.append(transfer)
-        if connection.current is None:
-            self._next(connection)
+        if connection.queue or connection.free_ns > self.clock.now_ns:
+            connection.queue.append(transfer)
+            self._watch_departure(connection)
+        else:
+            self._start(connection, transfer)
+
+    def call_when_left(self, transfer: Transfer, call: Callable[[], None]) -> None:
+        """Call `call` when the last byte of a message that has not left yet leaves."""
+        transfer.on_left = call
+        if transfer.connection.current is transfer:
+            self._watch_departure(transfer.connection)
+
+    def _start(self, connection: Connection, transfer: Transfer) -> None:
+        if connection.current is not None:
+            self._count(connection)
+        connection.current = transfer
+        self._wire(transfer, +1)
+        overhead_ns = self.settings.message_overhead
+        if overhead_ns:
+            self._flow_later(connection, transfer, self.clock.now_ns + overhead_ns)
+        else:
+            self._flow(connection, transfer)
+
+    def _flow(self, connection: Connection, transfer: Transfer) -> None:
+        wire_bytes = connection.wire_size(transfer.size_bytes)
+        slow_start = connection.slow_start
+        if slow_start is not None:
+            ready_ns = slow_start.ready_ns(self.clock.now_ns)
+            if ready_ns > self.clock.now_ns:
+                self._flow_later(connection, transfer, ready_ns)
+                return
+            wire_bytes = slow_start.take(self.clock.now_ns, wire_bytes)
+        route = connection.route
+        if self.claims:
+            self.announce(route.resources)
+        connection.free_ns = _NEVER
+        task = transfer.task = Task(
+            wire_bytes * 8 * NANO,
+            route.resources,
+            Phase.DEPART,
+            (connection.order, transfer.number),
+            transfer.finished,
+            transfer.foretold,
+            route.weights,
+        )
+        self._sharing.begin(task)
+
+    def flow_foretold(self, transfer: Transfer, end_ns: int | None) -> None:
+        """The flow of a message is alone and ends at `end_ns`; None: it is not alone any more."""
+        connection = transfer.connection
+        if end_ns is None:
+            connection.free_ns = transfer.left_ns = _NEVER
+            self.clock.cancel(transfer)
+            self.clock.cancel(connection.departure)
+        elif connection.slow_start is not None or connection.route.loses:
+            connection.departure = self.clock.at(end_ns, Phase.DEPART, transfer.key, transfer.finished)
+        else:
+            self._leaves(transfer, end_ns)
+            if connection.queue or transfer.on_left is not None:
+                self._watch_departure(connection)
+
+    def flow_ended(self, transfer: Transfer, now_ns: int) -> None:
+        """The flow of a message has ended, which was not alone, or may have to go on."""
+        connection = transfer.connection
+        slow_start = connection.slow_start
+        if slow_start is not None:
+            slow_start.ended(now_ns)
+        if slow_start is not None and slow_start.has_more:
+            self._flow_later(connection, transfer, now_ns)
+        elif connection.route.loses and self._is_lost(transfer):
+            self._flow_later(connection, transfer, now_ns + int(self.settings.resend_after))
+        else:
+            self._leaves(transfer, now_ns)
+            self._departed(connection)
+
+    def _flow_later(self, connection: Connection, transfer: Transfer, when_ns: int) -> None:
+        task, transfer.task = transfer.task, None
+        if task is not None:
+            self._sharing.stop(task)
+        connection.free_ns = _NEVER
+        connection.departure = self.clock.at(
+            when_ns, Phase.DEPART, transfer.key, lambda: self._flow(connection, transfer)
+        )
+
+    def _is_lost(self, transfer: Transfer) -> bool:
+        """Draw whether a link loses a message whose last byte leaves now. What it has sent is sent, and is counted."""
+        connection = transfer.connection
+        name = (connection.source.name, connection.source.incarnation, connection.target.name)
+        channel = -1 if connection.channel is None else connection.channel
+        for position, ppm in enumerate(connection.route.drop_ppm):
+            if ppm and seeds.below(
+                self._seed, "drop", *name, channel, transfer.number, self.clock.now_ns, position, bound=_MILLION
+            ) < ppm:
+                connection.wire_bytes += connection.wire_size(transfer.size_bytes)
+                return True
+        return False
+
+    def _leaves(self, transfer: Transfer, left_ns: int) -> None:
+        connection = transfer.connection
+        connection.free_ns = transfer.left_ns = left_ns
+        arrival_ns = left_ns + connection.route.latency_ns
+        self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
+
+    def _watch_departure(self, connection: Connection) -> None:
+        """See to it that somebody is there when the current message leaves; one that is not alone is seen to."""
+        if connection.free_ns < _NEVER and (connection.departure is None or connection.departure.done):
+            key = (connection.order, connection.count)
+            connection.departure = self.clock.at(
+                max(connection.free_ns, self.clock.now_ns), Phase.DEPART, key, lambda: self._departed(connection)
+            )
+
+    def _departed(self, connection: Connection) -> None:
+        transfer = connection.current
+        if transfer is not None:
+            self._count(connection)
+            if transfer.on_left is not None:
+                transfer.on_left()
+        if connection.queue and connection.free_ns <= self.clock.now_ns:
+            self._start(connection, connection.queue.popleft())
+            if connection.queue:
+                self._watch_departure(connection)
+
+    def land(self, transfer: Transfer) -> None:
+        """A message arrives."""
+        connection = transfer.connection
+        if connection.current is transfer:
+            self._count(connection)
+        self._wire(transfer, -1)
+        self._arrived(transfer)
+
+    def _count(self, connection: Connection) -> None:
+        """The current message has left: count its bytes."""
+        assert connection.current is not None, "there is something to count"
+        connection.add(1, connection.current.size_bytes)
+        connection.current.task = None
+        connection.current = None
+
+    # --- background traffic -------------------------------------------------------------------------------------------
+
+    def background(self, flow: Background) -> Generator[Any, Any, None]:
+        """One background flow, as a process of the world."""
+        route = self.route(flow.source, flow.target)
+        resources = route.resources
+        if flow.rate is not None:
+            resources = (*resources, self._sharing.resource(flow.rate))
+        key = ((1 << 40, 0, 0), flow.source, flow.target)
+        for begin_ns, end_ns in _spells(flow):
+            yield self._at(begin_ns, key)
+            if self.claims:
+                self.announce(route.resources)
+            weights = None if route.weights is None else (*route.weights, *((route.weights[0],) * (flow.rate is not None)))
+            task = Task(ENDLESS, resources, Phase.DEPART, key, _nothing, _nothing, weights)
+            self._background_tasks[task] = route
+            self._sharing.begin(task)
+            if end_ns is None:
+                return
+            yield self._at(end_ns, key)
+            self._end_background(task)
+
+    def _at(self, when_ns: int, key: tuple[Any, ...]) -> Any:
+        event = self.clock.event()
+        self.clock.at(when_ns, Phase.WAKE, (1 << 40, *key[1:]), lambda: _succeed(event), daemon=True)
+        return event
+
+    def _end_background(self, task: Task) -> None:
+        route = self._background_tasks.pop(task)
+        passed_bytes = self._sharing.stop(task) // (8 * NANO)
+        for link in route.links:
+            self._background[link] += passed_bytes
+
+    def announce(self, resources: Iterable[int]) -> None:
+        """A flow is about to begin on these resources."""
+        for resource in resources:
+            claim = self.claims.get(resource)
+            if claim is not None:
+                claim(resource)
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
 
     def kill(self, doomed: Callable[[Transfer], bool]) -> None:
         """Take every doomed message whose last byte has not left off the network; its handle never completes."""
         for connection in self._connections.values():
-            connection.queue = deque(transfer for transfer in connection.queue if not doomed(transfer))
-            if connection.current is not None and doomed(connection.current):
-                self._break(connection, connection.current)
+            if connection.queue:
+                connection.queue = deque(transfer for transfer in connection.queue if not doomed(transfer))
+            current = connection.current
+            if current is not None and not current.has_left and doomed(current):
+                self._break(connection, current)
 
-    def close_books(self) -> None:
-        """Count what messages still under way have sent so far."""
+    def _break(self, connection: Connection, transfer: Transfer) -> None:
+        self.clock.cancel(connection.departure)
+        self.clock.cancel(transfer)
+        passed_bytes = 0
+        if connection.slow_start is not None:
+            passed_bytes = connection.slow_start.passed_bytes
+            connection.slow_start.give_up()
+        if transfer.task is not None:
+            passed_bytes += self._sharing.stop(transfer.task) // (8 * NANO)
+        connection.wire_bytes += passed_bytes
+        connection.payload_bytes += min(passed_bytes, transfer.size_bytes)
+        self._wire(transfer, -1)
+        connection.current = transfer.task = None
+        connection.free_ns = self.clock.now_ns
+        if connection.queue:
+            self._start(connection, connection.queue.popleft())
+            if connection.queue:
+                self._watch_departure(connection)
+
+    def close_books(self) -> Traffic:
+        """Count what messages still under way have sent so far, and return all that was sent."""
         self.kill(lambda _: True)
+        for task in list(self._background_tasks):
+            self._end_background(task)
+        traffic = Traffic(dict(self._background))
+        for connection in self._connections.values():
+            if connection.current is not None:
+                self._count(connection)
+            source, target = connection.source.name, connection.target.name
+            traffic.messages += connection.messages
+            traffic.wire[source] = traffic.wire.get(source, 0) + connection.wire_bytes
+            traffic.payload[source] = traffic.payload.get(source, 0) + connection.payload_bytes
+            for link in connection.route.links:
+                traffic.links[link] += connection.wire_bytes
+            if connection.returned_bytes:
+                traffic.wire[target] = traffic.wire.get(target, 0) + connection.returned_bytes
+                for link in connection.route.back:
+                    traffic.links[link] += connection.returned_bytes
+        return traffic
 
-    def _next(self, connection: _Connection) -> None:
-        connection.current = connection.task = connection.entry = None
-        if not connection.queue:
+
+def _spells(flow: Background) -> Iterator[tuple[int, int | None]]:
+    """Yield when a background flow begins and ends, again and again; None: never."""
+    begin_ns = flow.start
+    while flow.stop is None or begin_ns < flow.stop:
+        if flow.on is None:
+            yield begin_ns, flow.stop
             return
-        transfer = connection.current = connection.queue.popleft()
-        self._wire(transfer, +1)
-        overhead_ns = self._settings.message_overhead
-        if overhead_ns:
-            start_ns = self._clock.now_ns + overhead_ns
-            key = _key(transfer)
-            connection.entry = self._clock.at(start_ns, Phase.DEPART, key, lambda: self._flow(connection, transfer))
-        else:
-            self._flow(connection, transfer)
-
-    def _flow(self, connection: _Connection, transfer: Transfer) -> None:
-        wire_bytes = wire_size_bytes(self._settings, transfer.message.size_bytes)
-        route = self.route(transfer.source.host, transfer.target_host)
-        connection.entry = None
-        connection.task = Task(
-            wire_bytes * 8 * NANO,
-            route.resources,
-            Phase.DEPART,
-            _key(transfer),
-            lambda: self._left(connection, transfer, route, wire_bytes),
-        )
-        self._sharing.begin(connection.task)
-
-    def _left(self, connection: _Connection, transfer: Transfer, route: Route, wire_bytes: int) -> None:
-        self._count(transfer, route, wire_bytes, transfer.message.size_bytes)
-        transfer.has_left = True
-        if transfer.on_left is not None:
-            transfer.on_left()
-        arrival_ns = self._clock.now_ns + route.latency_ns
-        self._clock.at(
-            arrival_ns, Phase.DELIVER, (transfer.target_index, *_key(transfer)), lambda: self._land(transfer)
-        )
-        self._next(connection)
-
-    def _land(self, transfer: Transfer) -> None:
-        self._wire(transfer, -1)
-        self._arrived(transfer)
-
-    def _break(self, connection: _Connection, transfer: Transfer) -> None:
-        self._clock.cancel(connection.entry)
-        if connection.task is not None:
-            passed_bytes = self._sharing.stop(connection.task) // (8 * NANO)
-            route = self.route(transfer.source.host, transfer.target_host)
-            self._count(transfer, route, passed_bytes, min(passed_bytes, transfer.message.size_bytes))
-        self._wire(transfer, -1)
-        self._next(connection)
-
-    def _count(self, transfer: Transfer, route: Route, wire_bytes: int, payload_bytes: int) -> None:
-        traffic, name = self.traffic, transfer.source.name
-        traffic.wire[name] = traffic.wire.get(name, 0) + wire_bytes
-        traffic.payload[name] = traffic.payload.get(name, 0) + payload_bytes
-        for link in route.links:
-            traffic.links[link] += wire_bytes
+        end_ns = begin_ns + flow.on
+        yield begin_ns, end_ns if flow.stop is None else min(end_ns, flow.stop)
+        begin_ns = end_ns + flow.off
 
 
-def _key(transfer: Transfer) -> tuple[Any, ...]:
-    """Order transfers by sender, receiver, channel (None, the connection outside of groups, first) and number."""
-    channel = -1 if transfer.channel is None else transfer.channel
-    return (transfer.source.index, transfer.target_index, channel, transfer.number)
+def _succeed(event: simpy.Event) -> None:
+    event.succeed()
+
+
+def _nothing(_: int | None = None) -> None:
+    """A background flow has no end that anybody waits for."""

@@ -2,99 +2,109 @@
 
 A *task* is an amount of something (bits of a message, FLOP of a computation) that must pass through all resources of
 its route at once. Resources that several tasks want are shared max-min fairly: nobody's rate can grow but by taking
-from somebody whose rate is no greater (Bertsekas and Gallager, Data Networks, section 6.5.2; progressive filling).
+from somebody whose rate is no greater (`max_min.py`).
 
 All in integers: a share is a pair (capacity, number of tasks), so that N tasks on a link of C finish exactly at
-ceil(N * amount / C); what a tighter bottleneck leaves of a link is rounded down to whole units a second; an amount is
-counted in 1e-9 units, because one unit a second is one such in a nanosecond. Changes at one instant are settled once,
-and only tasks that are linked to a change by shared resources are looked at.
+ceil(N * amount / C); an amount is counted in 1e-9 units, because one unit a second is one such in a nanosecond; what
+is left of a task is worked out only when its rate changes. Changes at one instant are settled once. The work follows
+what changes:
+
+    alone      nobody else on its route: its end is known when it begins, and nothing is settled at all
+    in a flock tasks of one rate: they are sped up and slowed down together, and only the first end is waited for
+    one link   tasks that meet on one resource and nowhere else: a change costs the same however many they are
+    elsewhere  the rates of all tasks that shared resources connect to the change are worked out anew
 
 What is not here: what a task means, and routes (`network.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ringsim.world.clock import Clock, Entry, Phase
+from ringsim.world.max_min import Share, max_min_shares, same
 
 NANO = 10**9
 
-Share = tuple[int, int]
-
-
-def max_min_shares(routes: Mapping[Any, Sequence[int]], capacity: Sequence[int]) -> dict[Any, Share]:
-    """Return each task's rate as (capacity, n), meaning capacity / n units a second, by progressive filling.
-
-    `routes` gives each task's resources; `capacity` is indexed by resource.
-
-    >>> max_min_shares({"a": [0], "b": [0, 1], "c": [1]}, [10, 100])
-    {'a': (10, 2), 'b': (10, 2), 'c': (95, 1)}
-    """
-    waiting: dict[int, dict[Any, None]] = {}
-    for task, route in routes.items():
-        for resource in route:
-            waiting.setdefault(resource, {})[task] = None
-    left = {resource: capacity[resource] for resource in waiting}
-    shares: dict[Any, Share] = {}
-    while waiting:
-        # Resources that are equally tight are fixed together: one after another, rounding would favour the first.
-        fixed: dict[Any, Share] = {}
-        for resource in _tightest(waiting, left):
-            fixed.update(dict.fromkeys(waiting[resource], (left[resource], len(waiting[resource]))))
-        shares.update(fixed)
-        rate, count = next(iter(fixed.values()))
-        for resource, lost in _without(waiting, fixed, routes).items():
-            # Rounded up here, so that what is left is rounded down; one unit a second always stays.
-            left[resource] = max(1, left[resource] - -(-lost * rate // count))
-    return {task: shares[task] for task in routes}
-
-
-def _tightest(waiting: Mapping[int, Mapping[Any, None]], left: Mapping[int, int]) -> list[int]:
-    """Return the resources that give each of their tasks least, by number."""
-    best: list[int] = []
-    for resource in sorted(waiting):
-        here, there = left[resource], left[best[0]] if best else 0
-        difference = here * len(waiting[best[0]]) - there * len(waiting[resource]) if best else 0
-        if not best or difference == 0:
-            best.append(resource)
-        elif difference < 0:
-            best = [resource]
-    return best
-
-
-def _without(
-    waiting: dict[int, dict[Any, None]], fixed: Iterable[Any], routes: Mapping[Any, Sequence[int]]
-) -> dict[int, int]:
-    """Take the tasks whose rate is now fixed off their resources; return how many each resource lost."""
-    counts: dict[int, int] = {}
-    for task in fixed:
-        for resource in routes[task]:
-            del waiting[resource][task]
-            counts[resource] = counts.get(resource, 0) + 1
-            if not waiting[resource]:
-                del waiting[resource]
-    return counts
+# So many units a second that nothing is ever slowed by it, and so much that it is never done.
+ENDLESS = 1 << 200
 
 
 class Task:
-    """An amount under way. `finished` is called once, in `phase`, when the last of it has passed."""
+    """An amount under way. `finished` is called once, in `phase`, when the last of it has passed.
 
-    __slots__ = ("_entry", "amount", "finished", "key", "phase", "remaining", "route", "share", "since_ns")
+    route: the resources it takes. weights: how much of each for every unit of a level (default: one); the amount is
+    counted in units of the first. foretold: if given, then as long as the task is alone `finished` is not called;
+    instead `foretold(end_ns)` is, when it begins, and `foretold(None)` if it turns out otherwise.
+    """
+
+    __slots__ = (
+        "amount",
+        "end_ns",
+        "entry",
+        "finished",
+        "flock",
+        "foretold",
+        "key",
+        "phase",
+        "remaining",
+        "route",
+        "share",
+        "since_ns",
+        "target",
+        "weights",
+    )
 
     def __init__(
-        self, amount: int, route: Sequence[int], phase: Phase, key: tuple[Any, ...], finished: Callable[[], None]
+        self,
+        amount: int,
+        route: Sequence[int],
+        phase: Phase,
+        key: tuple[Any, ...],
+        finished: Callable[[], None],
+        foretold: Callable[[int | None], None] | None = None,
+        weights: Sequence[int] | None = None,
     ):
         self.amount = amount  # in 1e-9 units
-        self.remaining = amount
         self.route = route
         self.phase = phase
         self.key = key
         self.finished = finished
-        self.share: Share | None = None
-        self.since_ns = 0  # `remaining` is as of this time
-        self._entry: Entry | None = None
+        self.foretold = foretold
+        self.weights = weights
+        self.end_ns: int | None = None  # while it is alone
+        self.entry: Entry | None = None  # ... and nobody else sees to its end
+        self.share: Share | None = None  # while it is in no flock
+        self.remaining = amount  # ... as of `since_ns`
+        self.since_ns = 0
+        self.flock: _Flock | None = None
+        self.target = 0  # in its flock: what must have passed in all when this task is done
+
+
+class _Flock:
+    """Tasks of one rate. `passed` counts what has passed of each since the flock was made."""
+
+    __slots__ = ("entry", "heap", "passed", "share", "since_ns", "size")
+
+    def __init__(self, share: Share, since_ns: int):
+        self.share = share
+        self.since_ns = since_ns
+        self.passed = 0
+        self.size = 0
+        self.heap: list[tuple[int, tuple[Any, ...], int, Task]] = []  # by target; some may have left
+        self.entry: Entry | None = None
+
+    def passed_until(self, now_ns: int) -> int:
+        capacity, count = self.share
+        return self.passed + (now_ns - self.since_ns) * capacity // count
+
+    def change(self, share: Share, now_ns: int) -> None:
+        """Go on at another rate."""
+        self.passed = self.passed_until(now_ns)
+        self.since_ns, self.share = now_ns, share
 
 
 class Sharing:
@@ -115,36 +125,128 @@ class Sharing:
         self._clock = clock
         self._capacity: list[int] = []
         self._tasks: list[dict[Task, None]] = []
+        self._narrowest: list[int] = []  # by resource: no task on it has a tighter one than this on its route
+        self._flock_at: dict[int, _Flock] = {}  # by resource: tasks that meet there and nowhere else
         self._changed: dict[int, None] = {}
+        self._loose: dict[Task, None] = {}  # in no flock, and not alone any more
+        self._order: Iterator[int] = itertools.count()
 
     def resource(self, capacity: int) -> int:
         """Add a resource of `capacity` units a second; return its number."""
         self._capacity.append(capacity)
         self._tasks.append({})
+        self._narrowest.append(capacity)
         return len(self._capacity) - 1
+
+    def is_idle(self, resource: int) -> bool:
+        """Say whether nothing is on a resource."""
+        tasks = self._tasks[resource]
+        return not tasks or self._is_over(tasks)
 
     def begin(self, task: Task) -> None:
         """Let a task take its share from this instant on."""
         task.since_ns = self._clock.now_ns
-        if not task.remaining:
-            task._entry = self._clock.at(task.since_ns, task.phase, task.key, task.finished)
+        if not task.amount:
+            self._go_alone(task, (1, 1))
             return
+        capacity, alone = ENDLESS, True
         for resource in task.route:
-            self._tasks[resource][task] = None
-        self._touch(task.route)
+            capacity = min(capacity, self._capacity[resource])
+            tasks = self._tasks[resource]
+            if tasks and not self._is_over(tasks):
+                alone = False
+        for resource in task.route:
+            tasks = self._tasks[resource]
+            if not tasks or capacity < self._narrowest[resource]:
+                self._narrowest[resource] = capacity
+            if len(tasks) == 1:
+                (other,) = tasks
+                if other.flock is None:
+                    self._loose[other] = None
+            tasks[task] = None
+        if alone:
+            self._go_alone(task, (capacity, 1) if task.weights is None else self._alone_with_weights(task))
+        else:
+            self._loose[task] = None
+            self._touch(task.route)
 
     def stop(self, task: Task) -> int:
         """Take a task off, finished or not; return what had passed of it, in 1e-9 units."""
-        self._advance(task)
-        self._clock.cancel(task._entry)
+        self._part(task)
         self._leave(task)
         return task.amount - task.remaining
 
+    def rewound(self) -> Callable[[], None]:
+        """Put aside what is not settled yet, while the clock is rewound; call what is returned when it is back."""
+        aside = self._changed, self._loose
+        self._changed, self._loose = {}, {}
+
+        def back() -> None:
+            self._changed, self._loose = {**aside[0], **self._changed}, {**aside[1], **self._loose}
+
+        return back
+
+    # --- tasks that are alone -----------------------------------------------------------------------------------------
+
+    def _go_alone(self, task: Task, share: Share) -> None:
+        capacity, count = task.share = share
+        end_ns = task.end_ns = task.since_ns - (-task.remaining * count // capacity)
+        if task.foretold is not None:
+            task.foretold(end_ns)
+        else:
+            task.entry = self._clock.at(end_ns, task.phase, task.key, lambda: self._end_alone(task))
+
+    def _alone_with_weights(self, task: Task) -> Share:
+        return max_min_shares({task: task.route}, self._capacity, {task: task.weights or ()})[task]
+
+    def _end_alone(self, task: Task) -> None:
+        task.remaining = 0
+        self._leave(task)
+        task.finished()
+
+    def _is_over(self, tasks: dict[Task, None]) -> bool:
+        """Say whether the one task on a resource was alone and is done, and if so take it off."""
+        if len(tasks) > 1:
+            return False
+        (task,) = tasks
+        if task.foretold is None or task.end_ns is None or not self._clock.has_passed(task.end_ns, task.phase):
+            return False
+        task.remaining, task.since_ns = 0, task.end_ns
+        for resource in task.route:
+            del self._tasks[resource][task]
+        return True
+
+    def _part(self, task: Task) -> None:
+        """Take a task out of its flock, or of its solitude, with what is left of it at this instant."""
+        now_ns, flock = self._clock.now_ns, task.flock
+        if flock is not None:
+            task.remaining = max(0, task.target - flock.passed_until(now_ns))
+            task.flock = None
+            flock.size -= 1
+        else:
+            if task.share is not None:
+                capacity, count = task.share
+                task.remaining = max(0, task.remaining - (now_ns - task.since_ns) * capacity // count)
+            self._take_back(task)
+        task.since_ns, task.share = now_ns, None
+
+    def _take_back(self, task: Task) -> None:
+        """What was foretold of a task that was alone does not hold any more."""
+        if task.end_ns is not None:
+            task.end_ns = None
+            self._clock.cancel(task.entry)
+            if task.foretold is not None:
+                task.foretold(None)
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
     def _leave(self, task: Task) -> None:
+        """Take a task off all its resources; who is left may go faster now."""
         for resource in task.route:
             self._tasks[resource].pop(task, None)
+        self._loose.pop(task, None)
         if any(self._tasks[resource] for resource in task.route):
-            self._touch(task.route)  # Somebody is left, who may go faster now.
+            self._touch(task.route)
 
     def _touch(self, resources: Iterable[int]) -> None:
         if not self._changed:
@@ -152,17 +254,47 @@ class Sharing:
         self._changed.update(dict.fromkeys(resources))
 
     def _settle(self) -> None:
-        routes = {task: task.route for task in self._touched_tasks()}
-        self._changed.clear()
-        for task, share in self._shares(routes).items():
-            if task.share is None or task.share[0] * share[1] != share[0] * task.share[1]:
-                self._advance(task)
-                task.share = share
-                self._schedule_end(task)
+        busy = [resource for resource in self._changed if self._tasks[resource]]
+        loose = list(self._loose)
+        self._changed, self._loose = {}, {}
+        if self._all_meet_at_one(busy, loose):
+            return
+        tasks, resources = self._touched(busy)
+        for resource in resources:
+            self._flock_at.pop(resource, None)
+        weights = {task: task.weights for task in tasks if task.weights is not None}
+        users = {resource: self._tasks[resource] for resource in resources}
+        shares = max_min_shares({task: task.route for task in tasks}, self._capacity, weights, users)
+        shared = [resource for resource in resources if len(self._tasks[resource]) > 1]
+        self._assign(shares, shared[0] if len(shared) == 1 and not weights else None)
 
-    def _touched_tasks(self) -> list[Task]:
-        """Return every task that a change can reach by way of shared resources."""
-        resources = list(self._changed)
+    def _all_meet_at_one(self, busy: Sequence[int], loose: Sequence[Task]) -> bool:
+        """Share out one resource, if its tasks meet there and nowhere else, and nothing else has changed.
+
+        Nobody looks at those who were there before: had one of them met somebody elsewhere, that would have changed.
+        """
+        shared = [resource for resource in busy if len(self._tasks[resource]) > 1]
+        if len(shared) != 1:
+            return False
+        (resource,) = shared
+        flock, here = self._flock_at.get(resource), self._tasks[resource]
+        share = (self._capacity[resource], len(here))
+        if flock is None or flock.size + len(loose) != len(here) or self._narrowest[resource] * share[1] < share[0]:
+            return False
+        if any(task.weights is not None or task not in here for task in loose):
+            return False
+        if any(task not in here for other in busy if other != resource for task in self._tasks[other]):
+            return False
+        flock.change(share, self._clock.now_ns)
+        for task in loose:
+            self._part(task)
+            self._join(task, flock)
+        self._schedule(flock)
+        return True
+
+    def _touched(self, busy: Sequence[int]) -> tuple[list[Task], list[int]]:
+        """Return every task that a change can reach by way of shared resources, and these."""
+        resources = list(busy)
         seen = dict.fromkeys(resources)
         tasks: dict[Task, None] = {}
         while resources:
@@ -172,30 +304,87 @@ class Sharing:
                     fresh = [resource for resource in task.route if resource not in seen]
                     seen.update(dict.fromkeys(fresh))
                     resources.extend(fresh)
-        return list(tasks)
+        return list(tasks), list(seen)
 
-    def _shares(self, routes: dict[Task, Sequence[int]]) -> dict[Task, Share]:
-        if len(routes) == 1:
-            ((task, route),) = routes.items()
-            return {task: (min(self._capacity[resource] for resource in route), 1)}
-        return max_min_shares(routes, self._capacity)
-
-    def _advance(self, task: Task) -> None:
-        """Bring `remaining` up to this instant."""
+    def _assign(self, shares: dict[Task, Share], resource: int | None) -> None:
+        """Give tasks their rates. Those whose rate stays are left alone, and flocks stay together where they can."""
         now_ns = self._clock.now_ns
-        if task.share is not None:
-            capacity, count = task.share
-            task.remaining = max(0, task.remaining - (now_ns - task.since_ns) * capacity // count)
-        task.since_ns = now_ns
+        fresh: dict[Share, _Flock] = {}
+        flocks: dict[_Flock, list[Task]] = {}
+        single: list[Task] = []
+        for task in shares:
+            if task.flock is None:
+                single.append(task)
+            else:
+                flocks.setdefault(task.flock, []).append(task)
+        for flock, members in flocks.items():
+            wanted = shares[members[0]]
+            if len(members) == flock.size and all(shares[task] == wanted for task in members):
+                if not same(flock.share, wanted):
+                    flock.change(wanted, now_ns)
+                    fresh.setdefault(wanted, flock)
+                    self._schedule(flock)
+            else:
+                single += [task for task in members if not same(flock.share, shares[task])]
+        for task in single:
+            self._move(task, shares[task], fresh)
+        for flock in fresh.values():
+            self._schedule(flock)
+        if resource is not None:
+            self._keep_together(resource)
 
-    def _schedule_end(self, task: Task) -> None:
-        assert task.share is not None
-        capacity, count = task.share
-        self._clock.cancel(task._entry)
-        end_ns = task.since_ns - (-task.remaining * count // capacity)
-        task._entry = self._clock.at(end_ns, task.phase, task.key, lambda: self._end(task))
+    def _move(self, task: Task, share: Share, fresh: dict[Share, _Flock]) -> None:
+        if task.share is not None and same(task.share, share):
+            # It was alone and is as fast as before: its amount is not to be rounded now.
+            flock = _Flock(task.share, task.since_ns)
+            self._take_back(task)
+            self._join(task, flock)
+            self._schedule(flock)
+            return
+        self._part(task)
+        if share not in fresh:
+            fresh[share] = _Flock(share, self._clock.now_ns)
+        self._join(task, fresh[share])
 
-    def _end(self, task: Task) -> None:
-        task.remaining = 0
-        self._leave(task)
-        task.finished()
+    def _keep_together(self, resource: int) -> None:
+        """Remember a flock that is all that is on a resource."""
+        (first, *others) = self._tasks[resource]
+        flock = first.flock
+        if flock is not None and flock.size == len(others) + 1 and all(task.flock is flock for task in others):
+            self._flock_at[resource] = flock
+
+    # --- flocks -------------------------------------------------------------------------------------------------------
+
+    def _join(self, task: Task, flock: _Flock) -> None:
+        task.flock = flock
+        task.target = flock.passed + task.remaining
+        flock.size += 1
+        heapq.heappush(flock.heap, (task.target, task.key, next(self._order), task))
+
+    def _schedule(self, flock: _Flock) -> None:
+        """Wait for the first of a flock to be done."""
+        self._clock.cancel(flock.entry)
+        while flock.heap and flock.heap[0][3].flock is not flock:
+            heapq.heappop(flock.heap)
+        if flock.heap:
+            target, key, _, task = flock.heap[0]
+            if task.amount >= ENDLESS:
+                return
+            capacity, count = flock.share
+            end_ns = flock.since_ns - (-(target - flock.passed) * count // capacity)
+            flock.entry = self._clock.at(end_ns, task.phase, key, lambda: self._end_first(flock))
+
+    def _end_first(self, flock: _Flock) -> None:
+        passed = flock.passed_until(self._clock.now_ns)
+        done = []
+        while flock.heap and (flock.heap[0][0] <= passed or flock.heap[0][3].flock is not flock):
+            task = heapq.heappop(flock.heap)[3]
+            if task.flock is flock:
+                done.append(task)
+                task.flock, task.remaining = None, 0
+                flock.size -= 1
+        self._schedule(flock)
+        for task in done:
+            self._leave(task)
+        for task in done:
+            task.finished()

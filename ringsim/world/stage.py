@@ -1,0 +1,196 @@
+"""The collectives of one group: who has entered which, and whether it is played in closed form or by messages.
+
+A collective that nothing disturbs need not be played. Its members enter, and when the last one has, the plan's closed
+form says when each of them is done (`undisturbed.py`). When something is about to touch it (a fault on a member, a flow
+on one of its links, a timeout, the end of the run), it is played again from its beginning, message by message, up to
+that very instant, in time that is wound back; from there it goes on by messages. So a disturbed collective is exact by
+construction, and an undisturbed one is so where the closed form is: this is what `Stage.may_be_foreseen` asks.
+
+What is not here: what a member does (`seat.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ringsim.errors import InvariantBroken, NodeError
+from ringsim.node import Group
+from ringsim.plan import Plan
+from ringsim.world.network import Connection
+from ringsim.world.seat import Seat
+from ringsim.world.undisturbed import Footprint, Undisturbed, footprint
+
+if TYPE_CHECKING:
+    from ringsim.world.node import SimNode
+    from ringsim.world.world import World
+
+
+class Stage:
+    """All collectives of one group, in order."""
+
+    def __init__(self, world: World, group: Group):
+        self.world = world
+        self.group = group
+        self.is_broken = False  # a member has left it
+        self._undisturbed: dict[int, Undisturbed] = {}  # by sequence; at most two at a time
+        self._by_messages: dict[int, int] = {}  # sequence -> how many members are not done
+        self._results: dict[int, dict[int, Any]] = {}  # sequence -> rank -> result
+        self._lives = {member.name: member.incarnation for member in group.members}
+        self._footprints: dict[tuple[tuple[int, int], ...], Footprint] = {}
+
+    def connection(self, node: SimNode, to: str) -> Connection:
+        """Return a member's connection to another, in this group."""
+        return self.world.network.connection(node.address, self.world.address(to), self.group.generation)
+
+    def life(self, name: str) -> int:
+        """Return which life of a node is a member."""
+        return self._lives[name]
+
+    # --- entering and leaving -----------------------------------------------------------------------------------------
+
+    def enter(self, seat: Seat) -> None:
+        """A member enters collective `seat.sequence`."""
+        sequence = seat.sequence
+        foreseen = self._undisturbed.get(sequence)
+        if foreseen is None and sequence not in self._by_messages:
+            if self.may_be_foreseen(seat):
+                foreseen = self._undisturbed[sequence] = self._open(seat)
+            else:
+                self._play_by_messages(sequence)
+        if foreseen is None:
+            seat.begin()
+        else:
+            foreseen.enter(seat)
+
+    def may_be_foreseen(self, first: Seat) -> bool:
+        """Say whether the closed form of a collective is exact, as far as can be known when its first member enters."""
+        world = self.world
+        if world.fidelity == "message" or self.is_broken or self._by_messages or len(self.group.members) == 1:
+            return False
+        pairs = first.plan.connections(len(self.group.members))
+        if pairs is None or any(not world.lives(member) for member in self.group.members):
+            return False
+        if world.moments.is_near(self.group.names, first.node.step):
+            return False  # A fault waits for a member to receive so many messages: somebody must count them.
+        links = self.footprint(pairs)
+        if not links.is_steady:
+            return False
+        for before in self._undisturbed.values():
+            # Somebody is not done with the collective before: only the same connections know when they are free.
+            if before.footprint is not links or not links.is_disjoint:
+                return False
+        claims = world.network.claims
+        own = self.disturbed_at
+        return all(claims.get(resource, own) == own for resource in links.resources) and world.network.is_quiet(
+            links.resources
+        )
+
+    def footprint(self, pairs: Iterable[tuple[int, int]]) -> Footprint:
+        """Return the links of some connections between ranks."""
+        key = tuple(pairs)
+        found = self._footprints.get(key)
+        if found is None:
+            members = [self.world.address(name) for name in self.group.names]
+            found = self._footprints[key] = footprint(self.world.network, members, key, self.group.generation)
+        return found
+
+    def finish(self, seat: Seat, result: Any) -> None:
+        """A member has its result."""
+        known_ns = seat.finished_ns
+        if known_ns is not None and seat.sequence not in self._undisturbed:
+            # It was told long ago, and this is what followed from playing it again.
+            if known_ns != self.world.clock.now_ns:
+                raise InvariantBroken(
+                    f"{seat.node.name} finished {seat.plan.name} at {known_ns} ns by its closed form, and at "
+                    f"{self.world.clock.now_ns} ns by its messages"
+                )
+            seat.leave()
+            seat.node.drop(seat)
+        else:
+            self._compare(seat, result)
+            seat.leave()
+            seat.node.finished(seat, result)
+        if seat.sequence in self._by_messages:
+            self._by_messages[seat.sequence] -= 1
+            if not self._by_messages[seat.sequence]:
+                del self._by_messages[seat.sequence]
+
+    def _compare(self, seat: Seat, result: Any) -> None:
+        """When the last member has its result, see that all agree."""
+        results = self._results.setdefault(seat.sequence, {})
+        results[seat.rank] = result
+        if len(results) == len(self.group.members):
+            del self._results[seat.sequence]
+            difference = seat.plan.disagreement([results[rank] for rank in range(len(results))])
+            if difference is not None:
+                where = f"generation {self.group.generation}, collective {seat.sequence}"
+                raise InvariantBroken(f"{where}: {difference}")
+
+    def abort(self, seat: Seat, error: NodeError) -> None:
+        """A member has given a collective up."""
+        seat.leave()
+        seat.node.aborted(seat, error)
+
+    # --- closed form --------------------------------------------------------------------------------------------------
+
+    def _open(self, first: Seat) -> Undisturbed:
+        pairs = first.plan.connections(len(self.group.members))
+        assert pairs is not None, "it has a closed form"
+        links = self.footprint(pairs)
+        self.world.network.claims.update(dict.fromkeys(links.resources, self.disturbed_at))
+        return Undisturbed(self, first, links, list(self._undisturbed.values()))
+
+    def disturbed_at(self, resource: int) -> None:
+        """A flow is about to begin on a resource that this stage has claimed."""
+        if any(one.still_needs(resource) for one in self._undisturbed.values()):
+            self.disturb()
+
+    def disturb(self) -> None:
+        """Play by messages what was foreseen, up to this instant, and go on so."""
+        if not self._undisturbed:
+            return
+        foreseen = list(self._undisturbed.values())
+        self._undisturbed.clear()
+        self._unclaim(foreseen)
+        for one in foreseen:
+            self._play_by_messages(one.sequence)
+            self.world.collectives.by_messages += 1 - 1
+        self._wind_back(foreseen)
+
+    def over(self, one: Undisturbed) -> None:
+        """Everybody is done with a collective that nothing has disturbed."""
+        del self._undisturbed[one.sequence]
+        if not self._undisturbed:
+            self._unclaim([one])
+        self.world.collectives.in_closed_form += 1
+
+    def _unclaim(self, foreseen: Iterable[Undisturbed]) -> None:
+        for one in foreseen:
+            for resource in one.footprint.resources:
+                self.world.network.claims.pop(resource, None)
+
+    def _play_by_messages(self, sequence: int) -> None:
+        self._by_messages[sequence] = len(self.group.members)
+        self.world.collectives.by_messages += 1
+
+    def _wind_back(self, foreseen: list[Undisturbed]) -> None:
+        clock, back = self.world.clock, self.world.sharing.rewound()
+        for one in foreseen:
+            one.give_up()
+        seats = [seat for one in foreseen for seat in one.seats.values()]
+        begin: list[tuple[int, tuple[Any, ...], Callable[[], None]]] = [
+            (seat.entered_moment, (seat.node.address.index, seat.sequence), seat.begin) for seat in seats
+        ]
+        for seat in seats:
+            seat.node.take(seat)
+        clock.rewound(min(seat.entered_moment for seat in seats), begin)
+        back()
+        for seat in seats:
+            seat.node.account.release()
+            known_ns = seat.finished_ns
+            if known_ns is not None and known_ns < clock.now_ns and seat.node.has(seat):
+                raise InvariantBroken(
+                    f"{seat.node.name} finished {seat.plan.name} at {known_ns} ns by its closed form, and not yet by "
+                    "its messages"
+                )

@@ -1,0 +1,199 @@
+"""One collective that nothing has disturbed so far: its members wait, and the closed form says until when.
+
+    first member enters ──► ... ──► last member enters: all times are known ──► members are done, one after another
+    └────────────── the account of each is held from its entering ──────────────────────────────────► all are done
+
+What is not here: when that is allowed, and what happens if something comes between (`stage.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from ringsim.plan import Flight, Times
+from ringsim.scenario import Tcp
+from ringsim.world.clock import Entry, Phase
+from ringsim.world.network import Address, Connection, Network
+from ringsim.world.seat import Seat
+
+if TYPE_CHECKING:
+    from ringsim.world.stage import Stage
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Footprint:
+    """The connections of a plan between the members of a group, and the resources they take."""
+
+    connections: dict[Pair, Connection]
+    resources: tuple[int, ...]
+    is_disjoint: bool  # no two of them share one
+    is_steady: bool  # a message alone on its route takes the same time whenever it is sent
+
+
+def footprint(network: Network, members: Sequence[Address], pairs: Iterable[Pair], generation: int) -> Footprint:
+    """Return the footprint of connections between ranks."""
+    connections = {
+        (source, target): network.connection(members[source], members[target], generation) for source, target in pairs
+    }
+    taken = [resource for connection in connections.values() for resource in connection.route.resources]
+    resources = tuple(dict.fromkeys(taken))
+    is_steady = not isinstance(network.settings.transport, Tcp) and not any(
+        connection.route.loses for connection in connections.values()
+    )
+    return Footprint(connections, resources, len(resources) == len(taken), is_steady)
+
+
+class Undisturbed:
+    """A collective in closed form. Implements `ringsim.plan.Wires`."""
+
+    def __init__(self, stage: Stage, first: Seat, links: Footprint, before: Sequence[Undisturbed]):
+        self.stage = stage
+        self.plan = first.plan
+        self.sequence = first.sequence
+        self.footprint = links
+        self.seats: dict[int, Seat] = {}
+        self.times: Times | None = None
+        self._free_ns: dict[Pair, int] = {}
+        for one in before:
+            assert one.times is not None, "who enters has finished what was before, so everybody has entered that"
+            self._free_ns.update(one.times.left_ns)
+        self._entries: list[Entry] = []
+        self._done = 0
+        clock, timeout_ns = stage.world.clock, first.plan.timeout_ns
+        if timeout_ns is not None:
+            # Until all times are known, this is the first instant at which somebody may have waited for too long.
+            self._entries.append(clock.at(clock.now_ns + timeout_ns, Phase.FAULT, (-1,), stage.disturb))
+
+    # --- what the closed form knows of the network --------------------------------------------------------------------
+
+    def transmission_ns(self, source: int, target: int, size_bytes: int) -> int:
+        return self.stage.world.network.transmission_ns(self.footprint.connections[source, target], size_bytes)
+
+    def latency_ns(self, source: int, target: int) -> int:
+        return self.footprint.connections[source, target].route.latency_ns
+
+    def free_ns(self, source: int, target: int) -> int:
+        return self._free_ns.get((source, target), 0)
+
+    # --- the life of it -----------------------------------------------------------------------------------------------
+
+    def enter(self, seat: Seat) -> None:
+        """Another member enters."""
+        self.seats[seat.rank] = seat
+        seat.node.account.hold()
+        if len(self.seats) == len(self.stage.group.members):
+            self._foresee()
+
+    def _foresee(self) -> None:
+        seats = [self.seats[rank] for rank in range(len(self.seats))]
+        world = self.stage.world
+        enter_ns = [seat.entered_ns for seat in seats]
+        wants_all = world.trace.detail == "messages"
+        times = self.plan.times(seats[0].buffer, enter_ns, self, wants_all)
+        timeout_ns = self.plan.timeout_ns
+        if timeout_ns is not None and int(times.finish_ns.max()) - min(enter_ns) > timeout_ns:
+            self.stage.disturb()  # Somebody may wait for too long.
+            return
+        if times.may_meet and self._meet(times.flights):
+            self.stage.disturb()
+            return
+        self.times = times
+        self._cancel()
+        results = self.plan.results([seat.buffer for seat in seats])
+        for seat, finish_ns, result in zip(seats, times.finish_ns.tolist(), results, strict=True):
+            key = ((seat.node.address.index, -1, self.sequence), 0)
+            self._entries.append(
+                world.clock.at(finish_ns, Phase.DELIVER, key, lambda seat=seat, result=result: self._finish(seat, result))  # type: ignore[misc]
+            )
+
+    def _meet(self, flights: Sequence[Flight]) -> bool:
+        """Say whether two flows are on one link at the same time."""
+        overhead_ns = int(self.stage.world.scenario.cluster.network.message_overhead)
+        spans: dict[int, list[tuple[int, int]]] = {}
+        for flight in flights:
+            span = (flight.depart_ns + overhead_ns, flight.left_ns)
+            if span[0] < span[1]:
+                for resource in self.footprint.connections[flight.source, flight.target].route.resources:
+                    spans.setdefault(resource, []).append(span)
+        for on_link in spans.values():
+            on_link.sort()
+            if any(end_ns > begin_ns for (_, end_ns), (begin_ns, _) in zip(on_link, on_link[1:], strict=False)):
+                return True
+        return False
+
+    def still_needs(self, resource: int) -> bool:
+        """Say whether a message of this collective may still have to leave on a resource, after this instant."""
+        if self.times is None:
+            return resource in self.footprint.resources
+        now_ns = self.stage.world.clock.now_ns
+        return any(
+            left_ns > now_ns and resource in self.footprint.connections[pair].route.resources
+            for pair, left_ns in self.times.left_ns.items()
+        )
+
+    def _finish(self, seat: Seat, result: Any) -> None:
+        assert self.times is not None, "its times are known"
+        seat.finished_ns = self.stage.world.clock.now_ns
+        seat.received = self._received()[seat.rank]
+        self._done += 1
+        is_over = self._done == len(self.seats)
+        if is_over:
+            self._book()
+        self.stage.finish(seat, result)
+        if is_over:
+            self.stage.over(self)
+
+    def _received(self) -> dict[int, int]:
+        assert self.times is not None, "its times are known"
+        received = dict.fromkeys(self.seats, 0)
+        for parcel in self.times.parcels:
+            received[parcel.target] += parcel.number
+        return received
+
+    def give_up(self) -> None:
+        """It will be played by messages after all."""
+        self._cancel()
+        for pair, free_ns in self._free_ns.items():
+            connection = self.footprint.connections[pair]
+            connection.free_ns = max(connection.free_ns, free_ns)
+
+    def _cancel(self) -> None:
+        for entry in self._entries:
+            self.stage.world.clock.cancel(entry)
+        self._entries = []
+
+    # --- the books ----------------------------------------------------------------------------------------------------
+
+    def _book(self) -> None:
+        """Everybody is done: count the bytes, and tell what was on the wire when."""
+        times = self.times
+        assert times is not None, "its times are known"
+        for parcel in times.parcels:
+            self.footprint.connections[parcel.source, parcel.target].add(parcel.number, parcel.size_bytes)
+        ends_ns = {rank: int(finish_ns) for rank, finish_ns in enumerate(times.finish_ns)}
+        for (source, _), arrive_ns in times.arrive_ns.items():
+            ends_ns[source] = max(ends_ns[source], arrive_ns)
+        for rank, seat in self.seats.items():
+            seat.node.account.wire(seat.entered_ns, +1)
+            seat.node.account.wire(ends_ns[rank], -1)
+        for gap in times.gaps:
+            for rank, begin_ns, end_ns in zip(gap.ranks.tolist(), gap.begin_ns.tolist(), gap.end_ns.tolist(), strict=True):
+                self.seats[rank].node.account.wire(begin_ns, -1)
+                self.seats[rank].node.account.wire(end_ns, +1)
+        for seat in self.seats.values():
+            seat.node.account.release()
+        self._tell_flights(times.flights)
+
+    def _tell_flights(self, flights: Sequence[Flight]) -> None:
+        trace, names = self.stage.world.trace, self.stage.group.names
+        if trace.detail == "messages":
+            for flight in sorted(flights, key=itemgetter(4)):
+                tag, size = str((self.sequence, flight.tag)), flight.size_bytes
+                source, target = names[flight.source], names[flight.target]
+                trace.record(flight.depart_ns, source, "depart", tag=tag, size_bytes=size, to=target)
+                trace.record(flight.arrive_ns, target, "deliver", tag=tag, size_bytes=size, source=source)
