@@ -79,7 +79,7 @@ class Routes:
         neighbours = self._next[here]
         if target in neighbours:
             return target
-        if (only := self._only_neighbour(here)) is not None:
+        if (only := self.only_neighbour(here)) is not None:
             return only
         choices = self.choices(here, target)
         if not is_switch(here):
@@ -88,7 +88,7 @@ class Routes:
 
     def choices(self, here: str, target: str) -> tuple[str, ...]:
         """Return the neighbours of `here` from whom `target` is nearest, in the order of the links."""
-        goal = self._only_neighbour(target) or target
+        goal = self.only_neighbour(target) or target
         if (here, goal) not in self._choices:
             distance = self._distances_to(goal)
             if here not in distance:
@@ -97,13 +97,13 @@ class Routes:
             self._choices[here, goal] = tuple(name for name in self._next[here] if distance.get(name) == nearer)
         return self._choices[here, goal]
 
-    def _only_neighbour(self, name: str) -> str | None:
+    def only_neighbour(self, name: str) -> str | None:
         """Return the neighbour of a leaf, or None if this is none: a leaf has one link, and it goes both ways."""
         neighbours = self._next[name]
         if len(neighbours) > 2:
             return None
         others = [other for other in neighbours if other != name]
-        if len(others) != 1 or any(before not in (*others, name) for before in self._before[name]):
+        if len(others) != 1 or [before for before in self._before[name] if before != name] != others:
             return None
         return others[0]
 
@@ -122,7 +122,7 @@ class Routes:
     @cached_property
     def _inner(self) -> dict[str, list[str]]:
         """The graph without its leaves: from whom one comes to each node."""
-        inner = {name: before for name, before in self._before.items() if self._only_neighbour(name) is None}
+        inner = {name: before for name, before in self._before.items() if self.only_neighbour(name) is None}
         return {name: [other for other in before if other in inner] for name, before in inner.items()}
 
     @cached_property
