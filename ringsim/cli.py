@@ -242,6 +242,38 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) 
 
 
 @cli.command()
+@_file
+@_set
+@click.option("--from", "source", metavar="MACHINE", help="With --to: tell the route between two machines.")
+@click.option("--to", "target", metavar="MACHINE", help="With --from.")
+@click.option("--collective", metavar="NAME", help="Tell which links its connections share, such as ring or tree.")
+@_json
+def inspect(
+    file: str,
+    overrides: tuple[str, ...],
+    source: str | None,
+    target: str | None,
+    collective: str | None,
+    as_json: bool,
+) -> int:
+    """Look at the network of FILE, without playing it: links, distances, routes, what is shared."""
+    if (source is None) != (target is None):
+        raise UsageError("--from and --to belong together; give two machines, such as --from node0 --to node1")
+    loaded = _load(file, overrides, None, quiet=as_json)
+    from ringsim import inspection
+
+    way = None if source is None or target is None else (source, target)
+    found = inspection.inspect(loaded.scenario, way, collective)
+    if as_json:
+        click.echo(json.dumps(inspection.summary(found), indent=2))
+    else:
+        from ringsim.report.inspection import inspection_table
+
+        _show(inspection_table(found))
+    return 0
+
+
+@cli.command()
 def schema() -> int:
     """Print the JSON Schema of a scenario file, for editors."""
     from ringsim.scenario_file import json_schema

@@ -16,7 +16,9 @@ ROOT = Path(ringsim.__file__).parent
 # From the ground up; rooms on one floor do not know each other. What is not listed is a front door.
 FLOORS = (
     ({"errors", "units", "seeds"},),
-    ({"scenario", "scenario_file", "node", "plan", "trace", "result", "accounting"},),
+    ({"scenario"},),
+    ({"topology"},),
+    ({"scenario_file", "node", "plan", "trace", "result", "accounting"},),
     ({"world"}, {"learning"}),
     ({"collectives"},),
     ({"strategies"},),
@@ -119,6 +121,11 @@ def test_the_package_asks_for_nothing_when_it_is_imported():
 def test_a_library_is_imported_in_its_own_room_only(library):
     users = [found for found in ALL if found.target.split(".")[0] == library]
     assert [str(found) for found in users if room(found.module) != ONLY_UNDER[library]] == []
+
+
+def test_the_graph_is_known_to_topology_and_world_alone():
+    users = {room(found.module) for found in ALL if found.target.split(".")[0] == "networkx"}
+    assert users == {"topology", "world"}
 
 
 @pytest.mark.parametrize("who", NEVER)

@@ -191,7 +191,7 @@ BROKEN_FILES = [
         "scalar for a mapping",
         BASE.replace("nodes: 4", "nodes: 4\n  network: fast"),
         [
-            'f.yaml:7:12: cluster.network: must be a mapping with the keys topology, bandwidth, latency, message_overhead, transport and loopback, not "fast"'
+            'f.yaml:7:12: cluster.network: must be a mapping with the keys topology, bandwidth, latency, drop, resend_after, message_overhead, transport, loopback, links and background, not "fast"'
         ],
     ),
     (

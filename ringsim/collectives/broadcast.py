@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ringsim.collectives.cost import alpha_beta_ns, rounds_of_a_tree
+from ringsim.errors import InvariantBroken
 from ringsim.node import Operation
-from ringsim.plan import Seat
+from ringsim.plan import Seat, Times, Wires
 
 
 def parent_and_children(rank: int, ranks: int) -> tuple[int | None, tuple[int, ...]]:
@@ -54,6 +56,27 @@ class Broadcast:
             sending = seat.send(members[child], payload, self.size_bytes, tag="down")
             yield from sending.sent(self.timeout_ns)
         return payload
+
+    def connections(self, ranks: int) -> None:
+        """None: rank 0 can finish before the last rank has entered."""
+        return
+
+    def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
+        """Raise InvariantBroken: see `connections`."""
+        raise InvariantBroken("a broadcast has no closed form, because rank 0 can finish before the last has entered")
+
+    def results(self, buffers: Sequence[Any]) -> list[Any]:
+        """Return rank 0's payload for all."""
+        return [buffers[0]] * len(buffers)
+
+    def predicted_ns(self, ranks: int, size_bytes: int, alpha_ns: int, bandwidth: int) -> int:
+        """Return ceil(log2 N) (alpha + S/B) in ns (Thakur et al. 2005).
+
+        >>> Broadcast(1_000).predicted_ns(ranks=4, size_bytes=1_000, alpha_ns=40_000, bandwidth=50_000_000)
+        400000
+        """
+        rounds = rounds_of_a_tree(ranks)
+        return alpha_beta_ns(rounds, rounds * size_bytes, alpha_ns, bandwidth)
 
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank holds something else than rank 0."""

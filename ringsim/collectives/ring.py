@@ -23,24 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ringsim.collectives.cost import alpha_beta_ns
+from ringsim.collectives.ring_times import ring_connections, ring_times
+from ringsim.collectives.vectors import Blank, Vector, cut, join, same_bits, segment_bounds
 from ringsim.node import Operation
-from ringsim.plan import Seat
-
-Vector = npt.NDArray[np.float32]
-
-
-def segment_bounds(length: int, ranks: int) -> list[int]:
-    """Return where the segments begin and end: `ranks` + 1 offsets; the first `length` mod `ranks` are one longer.
-
-    >>> segment_bounds(10, 4)
-    [0, 3, 6, 8, 10]
-    """
-    shortest, longer = divmod(length, ranks)
-    return [rank * shortest + min(rank, longer) for rank in range(ranks + 1)]
+from ringsim.plan import Seat, Times, Wires
 
 
 @dataclass(frozen=True)
@@ -53,12 +45,12 @@ class RingAllReduce:
     timeout_ns: int | None = None
     name: str = "ring_all_reduce"
 
-    def messages(self, seat: Seat, buffer: Vector) -> Operation[Vector]:
-        """Play it for one rank; `buffer` is its float32 vector."""
+    def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
+        """Play it for one rank; `buffer` is its float32 vector, or a Blank."""
         members, rank = seat.members, seat.rank
         ranks = len(members)
         left, right = members[rank - 1], members[(rank + 1) % ranks]
-        segments = _cut(buffer, ranks)
+        segments = cut(buffer, ranks)
 
         for step in range(2 * (ranks - 1)):
             outgoing, incoming = self.segments_at(step, rank, ranks)
@@ -68,10 +60,7 @@ class RingAllReduce:
                 segments[incoming] = message.payload + segments[incoming]
             else:
                 segments[incoming] = message.payload
-
-        result: Vector = np.concatenate(segments)
-        result.flags.writeable = False
-        return result
+        return join(segments)
 
     @staticmethod
     def segments_at(step: int, rank: int, ranks: int) -> tuple[int, int]:
@@ -83,9 +72,29 @@ class RingAllReduce:
         # The all-gather goes on where the reduce-scatter has come to: one rule for both.
         return (rank - step) % ranks, (rank - step - 1) % ranks
 
-    def disagreement(self, results: Sequence[Vector]) -> str | None:
+    def connections(self, ranks: int) -> list[tuple[int, int]]:
+        """Each rank's connection to its right."""
+        return ring_connections(ranks)
+
+    def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
+        """Return when all is done, by the recurrence of `ring_times.py`."""
+        return ring_times(range(2 * (len(enter_ns) - 1)), len(buffer), enter_ns, wires, every_flight)
+
+    def results(self, buffers: Sequence[Any]) -> list[Any]:
+        """Return the sum in ring order: one read-only vector, which all ranks share."""
+        return [sum_in_ring_order(buffers)] * len(buffers)
+
+    def predicted_ns(self, ranks: int, size_bytes: int, alpha_ns: int, bandwidth: int) -> int:
+        """Return 2(N-1) alpha + 2(N-1)/N S/B in ns (Patarasuk and Yuan 2009).
+
+        >>> RingAllReduce().predicted_ns(ranks=4, size_bytes=1_000, alpha_ns=40_000, bandwidth=50_000_000)
+        480000
+        """
+        return alpha_beta_ns(2 * (ranks - 1), Fraction(2 * (ranks - 1) * size_bytes, ranks), alpha_ns, bandwidth)
+
+    def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank got which segment wrong, and in which step: the first on the segment's way from its owner."""
-        if all(np.array_equal(_bits(results[0]), _bits(other)) for other in results[1:]):
+        if all(same_bits(results[0], other) for other in results[1:]):
             return None
         ranks = len(results)
         bounds = segment_bounds(len(results[0]), ranks)
@@ -94,7 +103,7 @@ class RingAllReduce:
             owner = (segment - 1) % ranks
             for hop in range(1, ranks):
                 rank = (owner + hop) % ranks
-                if not np.array_equal(_bits(results[rank][here]), _bits(results[owner][here])):
+                if not same_bits(results[rank][here], results[owner][here]):
                     step = ranks - 2 + hop
                     return (
                         f"rank {rank} ended ring all-reduce with other bits in segment {segment} than rank {owner}, "
@@ -103,11 +112,25 @@ class RingAllReduce:
         raise AssertionError("the whole differs, so some segment does")
 
 
-def _cut(vector: Vector, ranks: int) -> list[Vector]:
-    bounds = segment_bounds(len(vector), ranks)
-    return [vector[bounds[rank] : bounds[rank + 1]] for rank in range(ranks)]
+def sum_in_ring_order(buffers: Sequence[Any]) -> Any:
+    """Return the sum in which segment s is added up in the order of ranks s, s+1, ..., s-1. It is read-only.
 
-
-def _bits(vector: Vector) -> npt.NDArray[np.uint32]:
-    # As integers, because NaN differs from itself and 0.0 equals -0.0.
-    return np.ascontiguousarray(vector).view(np.uint32)
+    >>> sum_in_ring_order([np.full(4, value, np.float32) for value in (1e8, 1, -1e8, 1)]).tolist()
+    [1.0, 0.0, 1.0, 0.0]
+    """
+    ranks, length = len(buffers), len(buffers[0])
+    if isinstance(buffers[0], Blank):
+        return buffers[0]
+    bounds = segment_bounds(length, ranks)
+    total: Vector = np.empty(length, np.float32)
+    # Going through the ranks in order, rank r begins segment r and adds to those before it: they go on from r. Going
+    # through them once more, it adds to the segments after it, which have come from the last rank to the first.
+    for rank, buffer in enumerate(buffers):
+        own, after = bounds[rank], bounds[rank + 1]
+        np.add(total[:own], buffer[:own], out=total[:own])
+        total[own:after] = buffer[own:after]
+    for rank, buffer in enumerate(buffers):
+        after = bounds[rank + 1]
+        np.add(total[after:], buffer[after:], out=total[after:])
+    total.flags.writeable = False
+    return total

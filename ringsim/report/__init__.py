@@ -3,6 +3,7 @@
     table.py        one run, or several side by side, as a table on the terminal
     run_folder.py   summary.json, metrics.csv, trace.jsonl and the resolved scenario in a folder
     progress.py     a progress bar while a run lasts
+    inspection.py   a network that was looked at, as a table
 
-What is not here: figures. Everything shown is in `Result`.
+What is not here: figures. Everything shown is in `Result` or `Inspection`.
 """

@@ -1,6 +1,7 @@
 """Keys of a scenario that are each right alone and must agree with each other: a fault's node is one of the cluster's.
 
-What is not here: the shape of each key (`scenario.py`), and where a mistake stands in a file (`reading.py`).
+What is not here: those of the network (`network.py`), the shape of each key (`scenario.py`), and where a mistake stands
+in a file (`reading.py`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from ringsim.errors import Problem, ScenarioInvalid
 from ringsim.scenario import (
@@ -25,19 +25,13 @@ from ringsim.scenario import (
     planned_steps,
     worker_names,
 )
+from ringsim.scenario_file.conflict import Conflict
+from ringsim.scenario_file.network import network_conflicts
 from ringsim.scenario_file.strict_yaml import Path, dotted
-from ringsim.scenario_file.words import close, listed, shown
+from ringsim.scenario_file.words import no_machine
 from ringsim.units import SHARE
 
 _WHOLE = SHARE.parse("100 %")
-
-
-class Conflict(NamedTuple):
-    """What is wrong at `path`, in a sentence, and all the paths that it rests on if it is not this one alone."""
-
-    path: Path
-    sentence: str
-    rests_on: tuple[Path, ...] = ()
 
 
 def conflicts(scenario: Scenario) -> Iterator[Conflict]:
@@ -54,6 +48,7 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
     yield from _check_names(scenario)
     yield from _check_shares(scenario)
     yield from _check_workers(scenario)
+    yield from network_conflicts(scenario)
     for index, fault in enumerate(scenario.faults):
         yield from _check_target(scenario, fault, ("faults", index, "node"))
         yield from _check_instant(scenario, fault, ("faults", index, "at"))
@@ -136,14 +131,8 @@ def _check_target(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conf
     names = [host.name for host in scenario.cluster.nodes]
     if fault.node in (*names, SERVER, RENDEZVOUS):
         return
-    counted = names == [f"node{index}" for index in range(len(names))]
-    known = f"{names[0]} to {names[-1]}" if counted and len(names) > 1 else listed(names[:20], "and")
-    guess = close(fault.node, [*names, SERVER, RENDEZVOUS])
-    # Of numbered nodes none is closer to a number that does not exist than the others.
-    hint = "" if guess is None or (counted and re.fullmatch("node[0-9]+", fault.node)) else f'; did you mean "{guess}"?'
-    are = "nodes are" if len(names) > 1 else "only node is"
     rests_on = path, *(("cluster", "nodes", index, "name") for index in range(len(names)))
-    yield Conflict(path, f"there is no {shown(fault.node)[1:-1]}; the {are} {known}{hint}", rests_on)
+    yield Conflict(path, no_machine(fault.node, names, (SERVER, RENDEZVOUS)), rests_on)
 
 
 def _check_instant(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conflict]:

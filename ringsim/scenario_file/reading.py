@@ -27,12 +27,14 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from ringsim.errors import Problem, ScenarioInvalid, UsageError
 from ringsim.scenario import Host, Scenario, Settings
 from ringsim.scenario_file.checks import conflicts
+from ringsim.scenario_file.network import may_be_added
 from ringsim.scenario_file.shape import (
     TAGS,
     Finding,
     choices_of,
     repair,
     setting,
+    spell_out,
     tag_of,
     tags_of,
     validated,
@@ -41,6 +43,7 @@ from ringsim.scenario_file.shape import (
 )
 from ringsim.scenario_file.strict_yaml import BROKEN, Mark, Path, dotted, read, read_scalar
 from ringsim.scenario_file.words import listed, one_line, shown
+from ringsim.topology import graph_file
 
 # Editors with a YAML language server read the keys from this file, which `ringsim schema` writes.
 MODELINE = "# yaml-language-server: $schema=ringsim.schema.json"
@@ -104,7 +107,9 @@ def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), 
         if document.data is not BROKEN:
             findings.append(Finding((), _not_a_mapping(document.data), mark=document.values.get((), Mark(1, 1))))
         raise _invalid(written, findings)
+    written.spell_out()
     notes = _override(written, overrides, seed)
+    findings += _read_graph(written)
     scenario, more = _check(written.data)
     if scenario is None or findings or more:
         raise _invalid(written, findings + more)
@@ -161,6 +166,12 @@ class _Written:
                 del places[inner]
         self.given[path] = words
 
+    def spell_out(self) -> None:
+        """Put mappings in place of names that stand for them; a name keeps its place."""
+        for path in spell_out(self.data):
+            if path in self.values:
+                self.values[(*path, "kind")] = self.values[path]
+
 
 def _invalid(written: _Written, findings: Iterable[Finding]) -> ScenarioInvalid:
     """Return the error that lists `findings`, those of the file in its order, then those of the command line."""
@@ -203,6 +214,7 @@ def _override(written: _Written, overrides: Sequence[str], seed: int | None) -> 
         path, value = _split(words)
         container, new = _container(written.data, path, words)
         container[path[-1]] = value
+        written.spell_out()
         written.replace(new, one_line(f"--set {words}"))
     if seed is not None:
         written.data["seed"] = seed
@@ -298,6 +310,48 @@ def _drop_other_length(written: _Written) -> list[str]:
 
 def _is_given(written: _Written, path: Path) -> bool:
     return any(given[: len(path)] == path[: len(given)] for given in written.given)
+
+
+# --- a graph from a file ----------------------------------------------------------------------------------------------
+
+
+def _read_graph(written: _Written) -> list[Finding]:
+    """Put the links of the file that topology graph names into the scenario, which then stands for itself."""
+    network = value_at(written.data, ("cluster", "network"))
+    topology = value_at(network, ("topology",))
+    file = value_at(topology, ("file",))
+    path: Path = ("cluster", "network", "topology", "file")
+    if not isinstance(file, str) or value_at(topology, ("kind",)) != "graph":
+        return []
+    if network.get("links"):
+        topology["file"] = BROKEN
+        return [Finding(path, "stands beside links; keep one of them")]
+    names = dict.fromkeys(_machine_names(value_at(written.data, ("cluster", "nodes"))))
+    try:
+        links = graph_file.read(
+            FilePath(written.source).parent / file, lambda name: name in names or may_be_added(name)
+        )
+    except ValueError as error:
+        topology["file"] = BROKEN
+        return [Finding(path, one_line(str(error)))]
+    network["links"] = links
+    del topology["file"]
+    for places in (written.keys, written.values):
+        if path in places:
+            places["cluster", "network", "links"] = places[path]
+    if _is_given(written, path):
+        written.given["cluster", "network", "links"] = next(
+            words for given, words in written.given.items() if given == path[: len(given)]
+        )
+    return []
+
+
+def _machine_names(nodes: Any) -> list[str]:
+    """Return the names of the machines that plain data gives, as far as it is right."""
+    if isinstance(nodes, int):
+        return [f"node{index}" for index in range(min(nodes, 100_000))]
+    listed_nodes = nodes if isinstance(nodes, list) else []
+    return [str(node.get("name", f"node{index}")) for index, node in enumerate(listed_nodes) if isinstance(node, dict)]
 
 
 # --- every mistake at once --------------------------------------------------------------------------------------------
@@ -413,13 +467,22 @@ cluster:
   #jitter: 5 %  # each computation takes up to so much more or less
   #straggle: {{probability: 1 %, factor: 4}}  # now and then a computation takes 4 times as long
   network:
-    topology: star  # every machine has one link to one switch
+    topology: star  # every machine has one link to one switch; also ring, line, full (all with all), fat_tree, or:
+    # kind: torus has dimensions ([2, 2]); two_tier has racks and oversubscription; fat_tree may say its k (ports);
+    # wan has sites ([{{name: paris, nodes: 2}}, ...]), latencies (a matrix) and bandwidth between them;
+    # graph has its links below, or in a file: {{kind: graph, file: net.graphml}}
     bandwidth: 100 Mbit/s  # of a link, in each direction
     latency: 50 us  # of a link; a path through the switch has two
+    #drop: 0.1 %  # how probable it is that a link loses a message
+    #resend_after: 200 ms  # a lost message is sent again after so long
     #message_overhead: 10 us  # time a connection is busy before each message's first byte
-    #transport: {{kind: framed, payload: 1448 B, header: 66 B}}  # ideal (no framing) or framed (bytes a packet)
+    # transport: ideal (payload only), framed (bytes a packet), or tcp, which also has acknowledgement (66 B),
+    # acknowledge_every (2 segments), initial_window (10 segments) and retransmission_timeout (200 ms)
+    #transport: {{kind: framed, payload: 1448 B, header: 66 B}}
+    #links: [{{source: node0, target: switch, bandwidth: 10 Mbit/s, latency: 5 ms, drop: 1 %, one_way: true}}]
     #loopback: {{bandwidth: 100 Gbit/s, latency: 1 us}}  # between ranks on one machine
-
+    # background: other people's traffic, limited to rate, from start to stop; sends for burst, is silent for pause
+{background}
 strategy:
 {strategy}
 # What goes wrong, and when. `node` is a machine of the cluster, or one that the strategy adds (server0, rendezvous);
@@ -427,6 +490,11 @@ strategy:
 # notice: reset (peers see the connection break) or silence (nothing comes any more).
 #faults:
 #- {{kind: crash, node: {victim}, at: {at}, restart_after: 2 s, notice: reset}}
+"""
+
+_BACKGROUND = """\
+    #background:
+    #- {source: node0, target: node1, rate: 20 Mbit/s, start: 1 s, stop: 9 s, burst: 10 ms, pause: 90 ms}
 """
 
 _ONE = """\
@@ -463,6 +531,7 @@ def template(nodes: int, name: str) -> str:
         name=fitting if read_scalar(fitting) == (fitting, None) else f'"{fitting}"',
         nodes=nodes,
         strategy=_ONE if nodes == 1 else _SEVERAL,
+        background="" if nodes == 1 else _BACKGROUND,
         victim=f"node{min(2, nodes - 1)}",
         at="3 s" if nodes == 1 else f"{{step: 4, segment: {min(3, 2 * (nodes - 1))}}}",
     )

@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ringsim.scenario import Scenario, Settings
+from ringsim.scenario import Scenario, Settings, kind_alone
 from ringsim.scenario_file.strict_yaml import Mark, Path
 from ringsim.scenario_file.words import close, listed, shortened, shown
 
@@ -44,6 +44,24 @@ def validated(data: Any) -> tuple[Scenario | None, list[Finding]]:
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     return None, [_finding(dict(detail), data) for detail in details]
+
+
+def spell_out(data: Any, models: Sequence[type[Settings]] = (Scenario,), here: Path = ()) -> list[Path]:
+    """Put the mapping in place of every name that stands for one; return where.
+
+    >>> data = {"cluster": {"network": {"topology": "ring"}}}
+    >>> spell_out(data), data
+    ([('cluster', 'network', 'topology')], {'cluster': {'network': {'topology': {'kind': 'ring'}}}})
+    """
+    model, found = variant_of(models, data) if isinstance(data, dict) else None, list[Path]()
+    for key, info in model.model_fields.items() if model is not None else ():
+        value = data.get(key)
+        if isinstance(value, str) and any(getattr(part, "func", None) is kind_alone for part in info.metadata):
+            data[key] = kind_alone(value)
+            found.append((*here, key))
+        elif isinstance(value, dict):
+            found += spell_out(value, models_in(info.annotation), (*here, key))
+    return found
 
 
 def repair(data: Any, findings: list[Finding]) -> set[Path]:

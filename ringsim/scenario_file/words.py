@@ -6,6 +6,7 @@ What is not here: sentences.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +31,23 @@ def listed(words: Sequence[str], last: str = "or") -> str:
     ('reset', 'a, b and c')
     """
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def no_machine(name: str, names: Sequence[str], others: Sequence[str] = ()) -> str:
+    """Say that there is no machine `name`, which there are, and which of these or of `others` was probably meant.
+
+    >>> no_machine("node9", ["node0", "node1", "node2"])
+    'there is no node9; the nodes are node0 to node2'
+    >>> no_machine("fats", ["fast", "slow"])
+    'there is no fats; the nodes are fast and slow; did you mean "fast"?'
+    """
+    counted = list(names) == [f"node{index}" for index in range(len(names))]
+    known = f"{names[0]} to {names[-1]}" if counted and len(names) > 1 else listed(names[:20], "and")
+    guess = close(name, [*names, *others])
+    # Of numbered nodes none is closer to a number that does not exist than the others.
+    hint = "" if guess is None or (counted and re.fullmatch("node[0-9]+", name)) else f'; did you mean "{guess}"?'
+    are = "nodes are" if len(names) > 1 else "only node is"
+    return f"there is no {shown(name)[1:-1]}; the {are} {known}{hint}"
 
 
 def shown(value: Any) -> str:
