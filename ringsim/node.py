@@ -49,8 +49,7 @@ class Group:
         return {name: rank for rank, name in enumerate(self.names)}
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """What `receive` returns. `size_bytes` is what was charged to the network, whatever `payload` is."""
 
     source: str
@@ -65,6 +64,14 @@ class Sent(Protocol):
 
     def sent(self, timeout_ns: int | None = None) -> Operation[None]:
         """Wait until the last byte has left. Raises PeerLost, or ReceiveTimeout after `timeout_ns`."""
+        ...
+
+
+class Started(Protocol):
+    """The handle of a collective under way."""
+
+    def result(self) -> Operation[Any]:
+        """Wait until it is done, and return its result. Raises what `Node.collective` raises."""
         ...
 
 
@@ -130,6 +137,10 @@ class Node(Protocol):
         If it raises, this node is out of the group and has closed the group's connections, so that the others learn of
         it one path latency later, hop by hop.
         """
+        ...
+
+    def start(self, plan: Plan, buffer: Any) -> Started:
+        """Begin to play `plan` and go on meanwhile; what is started later is played after it."""
         ...
 
     def sleep(self, duration_ns: int) -> Operation[None]:

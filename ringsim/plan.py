@@ -3,7 +3,7 @@
     messages    the truth: what each member sends and receives, one generator for each
     times       the same schedule in closed form: when everybody is done, if nothing else happens on the network
 
-The world plays whichever it may (`world/rehearsal.py`), and knows collectives by nothing else. What is not here: the
+The world plays whichever it may (`world/stage.py`), and knows collectives by nothing else. What is not here: the
 collectives.
 """
 
@@ -115,6 +115,11 @@ class Plan(Protocol):
     @property
     def name(self) -> str:
         """What the trace calls it."""
+        ...
+
+    @property
+    def timeout_ns(self) -> int | None:
+        """How long a member waits for one message, or for one to leave, before it gives up; None: for ever."""
         ...
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:

@@ -13,7 +13,6 @@ from ringsim.accounting import history
 from ringsim.collectives.ring import segment_bounds
 from ringsim.learning.engine import Engine
 from ringsim.learning.sampler import Cursor, Sampler
-from ringsim.node import Message
 from ringsim.result import Result
 from ringsim.scenario import Adam, Mlp, Synthetic, Task
 from ringsim.trace import Event
@@ -201,11 +200,12 @@ def test_a_run_that_is_cut_off_has_lasted_until_then() -> None:
     assert result.nodes[0].compute_ns == result.virtual_time_ns
 
 
-def test_messages_of_an_older_generation_are_not_kept() -> None:
+def test_news_of_an_older_generation_is_not_kept() -> None:
     box = Mailbox()
+    box.close("b", 2)
+    box.close("b", 4)
     box.join(group_of(["a", "b"], generation=3))
-    box.put(Message("b", 0, "old", None, 0), 2)
-    assert box._unread == {}
+    assert list(box._closed) == [("b", 4)]
 
 
 # --- settings are what the file says ----------------------------------------------------------------------------------

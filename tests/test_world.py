@@ -638,13 +638,17 @@ class Word:
 
     word: str
     name: str = "word"
+    timeout_ns: int | None = None
 
     def messages(self, node: Any, buffer: Any) -> Any:
         if node.rank == 0:
             yield from node.send(node.members[1], self.word, 125, tag=None).sent()
             return self.word
-        message = yield from node.receive()
+        message = yield from node.receive(node.members[0], tag=None)
         return message.payload
+
+    def connections(self, ranks: int) -> None:
+        """It has no closed form."""
 
     def disagreement(self, results: Any) -> str | None:
         return None if len(set(results)) == 1 else str(results)

@@ -38,18 +38,20 @@ _PHASES = 8
 class Entry:
     """One line of the agenda: what it does when its time has come. Whatever has these three can stand in an agenda."""
 
-    __slots__ = ("action", "daemon", "done")
+    __slots__ = ("action", "daemon", "done", "moment")
 
     def __init__(self, action: Callable[[], None], daemon: bool = False):
         self.action = action
         self.daemon = daemon
         self.done = True  # it has happened, or was cancelled, or stands in no agenda yet
+        self.moment = 0  # when it is due
 
 
 class Agendum(Protocol):
-    """What can stand in an agenda. `done`: it does not stand there any more."""
+    """What can stand in an agenda. `done`: it does not stand there any more. A later `moment` replaces an earlier."""
 
     done: bool
+    moment: int
 
     @property
     def daemon(self) -> bool: ...
@@ -95,7 +97,8 @@ class Clock:
         """Write down an entry that stands in no agenda."""
         assert time_ns >= self.now_ns, f"virtual time never goes back: {time_ns} ns is before {self.now_ns} ns"
         entry.done = False
-        heapq.heappush(self._agenda, (time_ns * _PHASES + phase, key, next(self._order), entry))
+        moment = entry.moment = time_ns * _PHASES + phase
+        heapq.heappush(self._agenda, (moment, key, next(self._order), entry))
         self._live += not entry.daemon
 
     def cancel(self, entry: Agendum | None) -> None:
@@ -138,21 +141,16 @@ class Clock:
     def rewound(self, moment: int, begin: Sequence[tuple[int, tuple[Any, ...], Callable[[], None]]]) -> None:
         """Play `begin` (each at its moment, with its key) and all that follows from it, from `moment` to the present.
 
-        What is then still to come is written in the agenda of the present. Nothing in it may wake a process.
+        What the present moment itself holds is played as well, because it may have happened already. What is then still to come is written in the agenda of the present. Nothing in it may wake a process.
         """
         present, agenda = self.moment, self._agenda
-        self._agenda = []
-        self._set(moment)
+        self._agenda, self.moment, self.now_ns = [], moment, moment // _PHASES
         for when, key, action in begin:
-            if when < present:
-                self.enter(Entry(action), when // _PHASES, Phase(when % _PHASES), key)
-        while self._agenda and self._agenda[0][0] < present:
+            self.enter(Entry(action), when // _PHASES, Phase(when % _PHASES), key)
+        while self._agenda and self._agenda[0][0] <= present:
             self._set(self._agenda[0][0])
-            self._play(self.moment)
+            self._play(self._agenda[0][0])
         self._set(present)
-        for when, _, action in begin:
-            if when == present:
-                action()
         for entry in self._agenda:
             heapq.heappush(agenda, entry)
         self._agenda = agenda
@@ -172,20 +170,23 @@ class Clock:
         self._set(moment)
 
     def _set(self, moment: int) -> None:
-        self.moment, self.now_ns = moment, moment // _PHASES
+        # A fault may strike in the middle of an instant; what has happened in it has happened.
+        self.moment = max(self.moment, moment)
+        self.now_ns = moment // _PHASES
 
     def _play(self, moment: int) -> None:
         """Play all entries of one time and phase."""
         for entry in self._take_batch(moment):
             # An earlier entry of the batch may have struck out a later one.
-            if not entry.done:
+            if not entry.done and entry.moment == moment:
                 entry.done = True
                 self._live -= not entry.daemon
                 entry.action()
 
     def _drop_struck_out(self) -> None:
-        while self._agenda and self._agenda[0][3].done:
-            heapq.heappop(self._agenda)
+        agenda = self._agenda
+        while agenda and (agenda[0][3].done or agenda[0][3].moment != agenda[0][0]):
+            heapq.heappop(agenda)
 
     def _take_batch(self, moment: int) -> list[Agendum]:
         agenda = self._agenda

@@ -6,7 +6,7 @@ here: how a strategy takes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,19 @@ class Moments:
             assert at.step is not None, "a fault has a time or a step"
             self._waiting.append(_Moment(ranks, at.step, at.segment or 0, event, number))
         return event
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is a fault that waits for some node's progress."""
+        return bool(self._waiting)
+
+    def is_near(self, ranks: Sequence[str], step: int) -> bool:
+        """Say whether a fault waits for one of `ranks` to receive so many messages, in `step` or before."""
+        return any(
+            moment.segment and moment.step <= step and not moment.event.triggered and rank in ranks
+            for moment in self._waiting
+            for rank in moment.ranks
+        )
 
     def progress(self, rank: str, step: int, segment: int) -> None:
         """`rank` has begun `step`, or received its `segment`-th message in it: is that some fault's moment?"""

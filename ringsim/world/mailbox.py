@@ -29,41 +29,40 @@ class Mailbox:
     """Unread messages and broken connections.
 
     >>> box = Mailbox()
-    >>> box.put(Message("node1", 0, "hello", 42, 8), None)
+    >>> box.put(Message("node1", 0, "hello", 42, 8))
     >>> box.lose("node1", 0, restarted=False)
-    >>> box.take(None, "node1", None).payload
+    >>> box.take("node1", None).payload
     42
-    >>> box.take(None, "node1", None)
+    >>> box.take("node1", None)
     Traceback (most recent call last):
     ...
     ringsim.errors.PeerLost: lost the connection to node1
     """
 
     group: Group | None = None
-    _unread: dict[Channel, list[Message | _Lost]] = field(default_factory=dict)
+    _unread: list[Message | _Lost] = field(default_factory=list)
     _lost: dict[str, int] = field(default_factory=dict)  # peer -> its latest life that is known to be over
     _restarted: dict[str, int] = field(default_factory=dict)  # ... known because a later life answered
     _closed: dict[tuple[str, int], None] = field(default_factory=dict)  # (peer, generation) that the peer has left
+    has_bad_news: bool = False  # some connection is broken
     _view: dict[str, int] = field(default_factory=dict)  # peer -> the life of it that we talk to
 
-    def put(self, message: Message, channel: Channel) -> None:
-        """Take in a message that has arrived. What belongs to an older generation is thrown away."""
-        if channel is None:
-            self._view[message.source] = max(message.incarnation, self._view.get(message.source, 0))
-        elif self.group is not None and channel < self.group.generation:
-            return
-        self._unread.setdefault(channel, []).append(message)
+    def put(self, message: Message) -> None:
+        """Take in a message that has arrived."""
+        self._view[message.source] = max(message.incarnation, self._view.get(message.source, 0))
+        self._unread.append(message)
 
     def lose(self, peer: str, incarnation: int, *, restarted: bool) -> None:
         """Note that the connections to one life of `peer` broke."""
         if incarnation <= self._lost.get(peer, -1):
             return
         self._lost[peer] = incarnation
+        self.has_bad_news = True
         if restarted:
             self._restarted[peer] = incarnation
         if self._view.get(peer, 0) <= incarnation:
             # If we have heard from a later life, the end of this one is no news.
-            self._unread.setdefault(None, []).append(_Lost(peer))
+            self._unread.append(_Lost(peer))
 
     def refuse(self, peer: str) -> None:
         """Note that no new life of `peer` answers: we still have only the connection that broke."""
@@ -73,15 +72,11 @@ class Mailbox:
     def close(self, peer: str, generation: int) -> None:
         """Note that `peer` has left a generation of the group."""
         self._closed[peer, generation] = None
+        self.has_bad_news = True
 
     def join(self, group: Group) -> None:
-        """Throw away what older generations left behind."""
+        """Talk to the members of `group` in collectives from now on."""
         self.group = group
-        self._unread = {
-            channel: messages
-            for channel, messages in self._unread.items()
-            if channel is None or channel >= group.generation
-        }
         self._closed = {key: None for key in self._closed if key[1] >= group.generation}
 
     def life(self, peer: str, channel: Channel) -> int:
@@ -97,22 +92,21 @@ class Mailbox:
         if self._is_lost(peer, None):
             self._view[peer] = self._lost[peer] + 1
 
-    def take(self, channel: Channel, source: str | None, tag: Any) -> Message | None:
+    def take(self, source: str | None, tag: Any) -> Message | None:
         """Return the first message that fits, or None if it may still come. Raises PeerLost if it cannot.
 
         A receive from anybody also gets the news of lost peers, each once, in the order in which all this came.
         """
-        unread = self._unread.get(channel, [])
-        for position, item in enumerate(unread):
+        for position, item in enumerate(self._unread):
             if isinstance(item, _Lost):
                 if source is None:
-                    del unread[position]
+                    del self._unread[position]
                     raise self._lost_error(item.peer)
             elif source in (None, item.source) and tag in (None, item.tag):
-                del unread[position]
+                del self._unread[position]
                 return item
         if source is not None:
-            self.check(source, channel)
+            self.check(source, None)
         return None
 
     def check(self, peer: str, channel: Channel) -> None:

@@ -27,6 +27,7 @@ from ringsim.scenario import Background, Host, Tcp
 from ringsim.scenario import Network as Settings
 from ringsim.topology import Routes, build
 from ringsim.world.clock import Clock, Entry, Phase
+from ringsim.world.mailbox import Channel
 from ringsim.world.sharing import ENDLESS, NANO, Sharing, Task
 from ringsim.world.transport import SlowStart, acknowledgement_bytes, acknowledgement_weights, wire_size_bytes
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     Graph = networkx.DiGraph[str]
 
 Link = tuple[str, str]
-
-# Which conversation a message belongs to: a group's generation, or None outside of collectives.
-Channel = int | None
 
 _NEVER = 1 << 62
 _MILLION = 10**6
@@ -71,6 +69,7 @@ class Transfer:
         "done",
         "left_ns",
         "life",
+        "moment",
         "number",
         "on_left",
         "payload",
@@ -104,7 +103,7 @@ class Transfer:
         self.left_ns = _NEVER  # as far as is known
         self.on_left: Callable[[], None] | None = None
         self.task: Task | None = None
-        self.done = True
+        self.done, self.moment = True, 0
 
     def sent(self, timeout_ns: int | None = None) -> Operation[None]:
         """Wait until the last byte has left."""
@@ -239,7 +238,7 @@ class Network:
         self._wire = wire
         everybody = list(hosts)
         self.graph: Graph = build(settings, everybody, list(extra))
-        self._routing = Routes(self.graph, everybody)
+        self._routing = Routes(self.graph, [host.name for host in everybody])
         self._resource: dict[Link, int] = {
             (end, to): sharing.resource(attributes["bandwidth"]) for end, to, attributes in self.graph.edges(data=True)
         }
@@ -405,9 +404,13 @@ class Network:
         name = (connection.source.name, connection.source.incarnation, connection.target.name)
         channel = -1 if connection.channel is None else connection.channel
         for position, ppm in enumerate(connection.route.drop_ppm):
-            if ppm and seeds.below(
-                self._seed, "drop", *name, channel, transfer.number, self.clock.now_ns, position, bound=_MILLION
-            ) < ppm:
+            if (
+                ppm
+                and seeds.below(
+                    self._seed, "drop", *name, channel, transfer.number, self.clock.now_ns, position, bound=_MILLION
+                )
+                < ppm
+            ):
                 connection.wire_bytes += connection.wire_size(transfer.size_bytes)
                 return True
         return False
@@ -452,6 +455,22 @@ class Network:
         connection.current.task = None
         connection.current = None
 
+    def rewound(self, connections: Iterable[Connection]) -> Callable[[], None]:
+        """Put aside what is now on these connections, while the clock is rewound; call what is returned afterwards."""
+        busy = [one for one in connections if one.current is not None or one.queue]
+        aside = [(one.current, one.queue, one.free_ns, one.departure) for one in busy]
+        for one in busy:
+            one.current, one.queue, one.free_ns, one.departure = None, deque(), 0, None
+
+        def back() -> None:
+            for one, state in zip(busy, aside, strict=True):
+                assert not one.queue, "what is played again has left this connection by now"
+                if one.current is not None:
+                    self._count(one)
+                one.current, one.queue, one.free_ns, one.departure = state
+
+        return back
+
     # --- background traffic -------------------------------------------------------------------------------------------
 
     def background(self, flow: Background) -> Generator[Any, Any, None]:
@@ -465,7 +484,9 @@ class Network:
             yield self._at(begin_ns, key)
             if self.claims:
                 self.announce(route.resources)
-            weights = None if route.weights is None else (*route.weights, *((route.weights[0],) * (flow.rate is not None)))
+            weights = (
+                None if route.weights is None else (*route.weights, *((route.weights[0],) * (flow.rate is not None)))
+            )
             task = Task(ENDLESS, resources, Phase.DEPART, key, _nothing, _nothing, weights)
             self._background_tasks[task] = route
             self._sharing.begin(task)
@@ -548,12 +569,12 @@ def _spells(flow: Background) -> Iterator[tuple[int, int | None]]:
     """Yield when a background flow begins and ends, again and again; None: never."""
     begin_ns = flow.start
     while flow.stop is None or begin_ns < flow.stop:
-        if flow.on is None:
+        if flow.burst is None:
             yield begin_ns, flow.stop
             return
-        end_ns = begin_ns + flow.on
+        end_ns = begin_ns + flow.burst
         yield begin_ns, end_ns if flow.stop is None else min(end_ns, flow.stop)
-        begin_ns = end_ns + flow.off
+        begin_ns = end_ns + (flow.pause or 0)
 
 
 def _succeed(event: simpy.Event) -> None:

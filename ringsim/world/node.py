@@ -6,22 +6,27 @@ nothing to clean up when a node dies while it waits. What is not here: what arri
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import simpy
 
 from ringsim import seeds
 from ringsim.errors import NodeError, ReceiveTimeout, UsageError
-from ringsim.node import Group, Message, Operation, Sent
+from ringsim.node import Group, Message, Operation
 from ringsim.plan import Plan
 from ringsim.scenario import exactly
+from ringsim.world.account import Account
 from ringsim.world.clock import Phase
-from ringsim.world.mailbox import Channel, Mailbox
+from ringsim.world.mailbox import Mailbox
 from ringsim.world.network import Address, Transfer
+from ringsim.world.seat import Seat
 from ringsim.world.sharing import Task
 
 if TYPE_CHECKING:
+    from ringsim.world.stage import Stage
     from ringsim.world.world import World
 
 _MILLION = 10**6
@@ -31,21 +36,25 @@ _NO_STEP = -1
 class SimNode:
     """One life of a rank. Implements `ringsim.node.Node`."""
 
-    def __init__(self, world: World, address: Address):
+    def __init__(self, world: World, address: Address, account: Account):
         self.name = address.name
         self.incarnation = address.incarnation
         self.address = address
+        self.account = account
+        self.clock = world.clock
         self.mailbox = Mailbox()
         self.alive = True
-        self.waits_for: str | None = None  # in words, while it waits
+        self.received = 0  # messages received in this step's collectives
+        self.step = _NO_STEP  # the training step that was begun last in this group
         self._world = world
-        self._group: Group | None = None
-        self._channel: Channel = None
-        self._sequence = -1  # the collective entered last in this group
-        self._plan = ""  # the collective that is played
-        self._received = 0  # messages received in this step's collectives
-        self._step = _NO_STEP  # the training step that was begun last in this group
+        self._stage: Stage | None = None
+        self._sequence = -1  # the collective started last in this group
+        self._started: deque[_Started] = deque()  # the first of them is being played
+        self._seats: dict[tuple[int, int], Seat] = {}  # by generation and sequence
+        self._early: dict[tuple[int, int], list[Message]] = {}  # for collectives that it has not entered
+        self._approaching: dict[tuple[int, int], int] = {}  # ... and how many are on their way
         self._computations = 0
+        self._waits_for: str | None = None
         self._ready: Callable[[], Any] | None = None
         self._event: simpy.Event | None = None
 
@@ -53,8 +62,8 @@ class SimNode:
 
     @property
     def group(self) -> Group:
-        assert self._group is not None, f"{self.name} is in no group"
-        return self._group
+        assert self._stage is not None, f"{self.name} is in no group"
+        return self._stage.group
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -65,13 +74,15 @@ class SimNode:
         return self.group.ranks[self.name]
 
     def join(self, group: Group) -> None:
-        self._group = group
+        self._stage = self._world.stage(group)
         self._sequence = -1
-        self._step = _NO_STEP
+        self.step = _NO_STEP
         self.mailbox.join(group)
+        for key in [key for key in self._early if key[0] < group.generation]:
+            del self._early[key]
         if group.generation > 0:
             # The ring has been re-formed: until training goes on, this is the failure's time, not training's.
-            self._world.account(self.name).set(self._world.clock.now_ns, recovering=True)
+            self.account.set(self.now_ns, recovering=True)
         self.record("world", generation=group.generation, members=list(group.names))
 
     # --- work and time ------------------------------------------------------------------------------------------------
@@ -82,14 +93,14 @@ class SimNode:
         key = (self.address.index, 1)
         task = Task(amount, [world.processor(self)], Phase.WAKE, key, lambda: _succeed(done))
         self.record("compute_begin", flop=flop)
-        world.account(self.name).set(world.clock.now_ns, computing=True)
+        self.account.set(world.clock.now_ns, computing=True)
         world.sharing.begin(task)
         try:
             yield done
         finally:
             if not done.triggered:
                 world.sharing.stop(task)
-            world.account(self.name).set(world.clock.now_ns, computing=False)
+            self.account.set(world.clock.now_ns, computing=False)
         self.record("compute_end")
 
     def _slowdown_ppm(self) -> int:
@@ -118,19 +129,30 @@ class SimNode:
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Sent:
+    def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Transfer:
         if to == self.name or size_bytes < 0:
             raise UsageError(f"{self.name} sends {size_bytes} bytes to {to}; it can send 0 bytes or more, to another")
-        channel = self._channel
-        if channel is None:
-            self.mailbox.reconnect(to)
-        message = Message(self.name, self.incarnation, self._in_sequence(tag), payload, size_bytes)
-        target = self._world.address(to)
-        life = self.mailbox.life(to, channel)
-        transfer = Transfer(message, self.address, to, target.index, target.host, life, channel)
+        self.mailbox.reconnect(to)
+        network = self._world.network
+        connection = network.connection(self.address, self._world.address(to), None)
+        transfer = Transfer(connection, self, payload, size_bytes, tag, self.mailbox.life(to, None))
         if self.alive:
-            self._world.network.send(transfer)
-        return _Sending(self, transfer)
+            network.send(transfer)
+        return transfer
+
+    def wait_until_left(self, transfer: Transfer, timeout_ns: int | None) -> Operation[None]:
+        """Wait until the last byte of a message has left."""
+        target = transfer.connection.target.name
+
+        def has_left() -> bool | None:
+            if transfer.has_left:
+                return True
+            self.mailbox.check(target, None)
+            return None
+
+        if not transfer.has_left:
+            self._world.network.call_when_left(transfer, self.look)
+        yield from self.wait(has_left, f"{target} (to take the last byte)", target, timeout_ns)
 
     def receive(
         self,
@@ -140,57 +162,119 @@ class SimNode:
         watching: Sequence[str] = (),
         expecting: Sequence[str] = (),
     ) -> Operation[Message]:
-        channel, wanted = self._channel, self._in_sequence(tag)
-
         def ready() -> Message | None:
-            message = self.mailbox.take(channel, source, wanted)
+            message = self.mailbox.take(source, tag)
             if message is None:
                 for peer in watching:
-                    self.mailbox.check(peer, channel)
+                    self.mailbox.check(peer, None)
             return message
 
-        what = ("a message" if tag is None else str(tag)) if channel is None else self._in_words()
+        what = "a message" if tag is None else str(tag)
         who = source or ", ".join(expecting) or "anybody"
         message: Message = yield from self.wait(ready, f"{who} ({what})", source, timeout_ns)
-        if channel is not None:
-            self._received += 1
-            self._world.moments.progress(self.name, self._step, self._received)
         return message
-
-    def _in_words(self) -> str:
-        """Say which message of a collective comes next, counted as a fault's `segment` is."""
-        if self._step == _NO_STEP:
-            return f"a message of {self._plan}"
-        return f"message {self._received + 1} of step {self._step}, {self._plan}"
 
     def poll(self, source: str | None = None, tag: Any = None) -> Message | None:
         try:
-            return self.mailbox.take(self._channel, source, self._in_sequence(tag))
+            return self.mailbox.take(source, tag)
         except NodeError:
             return None  # Bad news keeps until somebody waits for it.
 
-    def collective(self, plan: Plan, buffer: Any) -> Operation[Any]:
-        self._sequence += 1
-        group, sequence = self.group, self._sequence
-        fields = {"plan": plan.name, "sequence": sequence, "generation": group.generation}
-        self._channel, self._plan = group.generation, plan.name
-        self.record("collective_enter", **fields)
-        try:
-            result = yield from plan.messages(self, buffer)
-        except NodeError:
-            self.record("collective_abort", **fields)
-            self._group = None
-            self._world.close(self, group)
-            raise
-        finally:
-            self._channel = None
-        self.record("collective_finish", **fields)
-        self._world.collective_finished(self, group, sequence, plan, result)
-        return result
+    # --- collectives --------------------------------------------------------------------------------------------------
 
-    def _in_sequence(self, tag: Any) -> Any:
-        """Inside a collective a tag also says which one, so that nothing of another can be taken for it."""
-        return tag if self._channel is None or tag is None else (self._sequence, tag)
+    def collective(self, plan: Plan, buffer: Any) -> Operation[Any]:
+        return (yield from self.start(plan, buffer).result())
+
+    def start(self, plan: Plan, buffer: Any) -> _Started:
+        assert self._stage is not None, f"{self.name} is in no group"
+        self._sequence += 1
+        started = _Started(self, plan, buffer, self._sequence, self.clock.event())
+        self._started.append(started)
+        if len(self._started) == 1:
+            self._enter(started)
+        return started
+
+    def _enter(self, started: _Started) -> None:
+        """Play a collective, in which all others before it are done here."""
+        assert self._stage is not None, f"{self.name} is in no group"
+        seat = Seat(self, self._stage, started.sequence, started.plan, started.buffer)
+        self.record("collective_enter", **_fields(seat))
+        self.take(seat)
+        self._stage.enter(seat)
+
+    def take(self, seat: Seat) -> None:
+        """Take a seat: what comes for that collective is for it."""
+        key = _key(seat)
+        self._seats[key] = seat
+        approaching = self._approaching.pop(key, 0)
+        if approaching:
+            seat.incoming += approaching
+            self.wire(approaching)
+        for message in self._early.pop(key, ()):
+            seat.put(message)
+
+    def has(self, seat: Seat) -> bool:
+        """Say whether a seat is taken."""
+        return _key(seat) in self._seats
+
+    def drop(self, seat: Seat) -> None:
+        """Leave a seat."""
+        del self._seats[_key(seat)]
+
+    def finished(self, seat: Seat, result: Any) -> None:
+        """A collective is done here: whoever waits for its result gets it, and the next one begins."""
+        self.drop(seat)
+        self.record("collective_finish", **_fields(seat))
+        self.received = seat.received_before + seat.received
+        self._started.popleft().done.succeed(result)
+        if self._started:
+            self._enter(self._started[0])
+
+    def aborted(self, seat: Seat, error: NodeError) -> None:
+        """A collective is given up, and with it all that were to come: this node is out of its group."""
+        self.drop(seat)
+        self.record("collective_abort", **_fields(seat))
+        self.received = seat.received_before + seat.received
+        self._stage = None
+        for started in self._started:
+            started.done.fail(error)
+            # Who started it learns of it when it asks for the result; SimPy is not to complain before.
+            started.done.defused = True
+        self._started.clear()
+        self._world.close(self, seat.stage)
+
+    def put(self, message: Message, generation: int, sequence: int) -> None:
+        """A message of a collective has come."""
+        seat = self._seats.get((generation, sequence))
+        if seat is not None:
+            seat.put(message)
+        elif self._stage is None or generation >= self._stage.group.generation:
+            self._early.setdefault((generation, sequence), []).append(message)
+
+    def is_approached(self, generation: int, sequence: int, change: int) -> None:
+        """A message of a collective for this node goes on the wire (+1) or off it. It is awaited by who has entered."""
+        key = (generation, sequence)
+        seat = self._seats.get(key)
+        if seat is None:
+            left = self._approaching.get(key, 0) + change
+            if left > 0:
+                self._approaching[key] = left
+            else:
+                self._approaching.pop(key, None)
+        elif change > 0 or seat.incoming:
+            seat.incoming += change
+            self.wire(change)
+
+    def has_received(self, number: int) -> None:
+        """So many messages of this step's collectives have been received: is that some fault's moment?"""
+        if self._world.moments.waits:
+            self._world.moments.progress(self.name, self.step, number)
+
+    def in_words(self, number: int, plan: str) -> str:
+        """Say which message of a collective comes next, counted as a fault's `segment` is."""
+        if self.step == _NO_STEP:
+            return f"a message of {plan}"
+        return f"message {number} of step {self.step}, {plan}"
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
@@ -215,7 +299,7 @@ class SimNode:
     ) -> Operation[Any]:
         clock = self._world.clock
         event = self._event = clock.event()
-        self._ready, self.waits_for = ready, waits_for
+        self._ready, self._waits_for = ready, waits_for
         timer = None
         if timeout_ns is not None:
             key = (self.address.index, 0)
@@ -225,10 +309,19 @@ class SimNode:
             return (yield event)
         finally:
             clock.cancel(timer)
-            self._ready = self._event = self.waits_for = None
+            self._ready = self._event = self._waits_for = None
+
+    @property
+    def waits_for(self) -> str | None:
+        """Whom it waits for, and for what, in words."""
+        if self._waits_for is not None or self.account.computing:
+            return self._waits_for
+        return next((words for seat in self._seats.values() if (words := seat.waits_for())), None)
 
     def look(self) -> None:
         """Something has reached this node: is it what it waits for?"""
+        for seat in list(self._seats.values()):
+            seat.look()
         event = self._event
         if event is None or event.triggered or self._ready is None:
             return
@@ -247,10 +340,30 @@ class SimNode:
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
+    @property
+    def now_ns(self) -> int:
+        return self.clock.now_ns
+
+    @property
+    def moment(self) -> int:
+        return self.clock.moment
+
+    def wire(self, change: int) -> None:
+        """Messages of this node's go on the wire (+) or off it (-)."""
+        self.account.wire(self.clock.now_ns, change)
+
+    def die(self) -> None:
+        """This life is over: nothing of it goes on."""
+        self.alive = False
+        for seat in list(self._seats.values()):
+            seat.leave()
+        self._seats.clear()
+        self._started.clear()
+
     def begin_step(self, step: int, **fields: Any) -> None:
-        self._step, self._received = step, 0
+        self.step, self.received = step, 0
         self.record("step_begin", step=step, **fields)
-        self._world.account(self.name).set(self._world.clock.now_ns, recovering=False)
+        self.account.set(self.now_ns, recovering=False)
         self._world.moments.progress(self.name, step, 0)
 
     def random(self, *name: str | int) -> int:
@@ -258,26 +371,29 @@ class SimNode:
 
     def record(self, kind: str, **fields: Any) -> None:
         if self.alive:
-            self._world.trace.record(self._world.clock.now_ns, self.name, kind, **fields)
+            self._world.trace.record(self.now_ns, self.name, kind, **fields)
 
 
-class _Sending:
-    """The handle of a message under way. Implements `ringsim.node.Sent`."""
+@dataclass(eq=False)
+class _Started:
+    """The handle of a collective. Implements `ringsim.node.Started`."""
 
-    def __init__(self, node: SimNode, transfer: Transfer):
-        self._node = node
-        self._transfer = transfer
+    node: SimNode
+    plan: Plan
+    buffer: Any
+    sequence: int
+    done: simpy.Event
 
-    def sent(self, timeout_ns: int | None = None) -> Operation[None]:
-        target = self._transfer.target
-        self._transfer.on_left = self._node.look
-        yield from self._node.wait(self._has_left, f"{target} (to take the last byte)", target, timeout_ns)
+    def result(self) -> Operation[Any]:
+        return (yield self.done)
 
-    def _has_left(self) -> bool | None:
-        if self._transfer.has_left:
-            return True
-        self._node.mailbox.check(self._transfer.target, self._transfer.channel)
-        return None
+
+def _key(seat: Seat) -> tuple[int, int]:
+    return seat.stage.group.generation, seat.sequence
+
+
+def _fields(seat: Seat) -> dict[str, Any]:
+    return {"plan": seat.plan.name, "sequence": seat.sequence, "generation": seat.stage.group.generation}
 
 
 def _succeed(event: simpy.Event) -> None:

@@ -54,7 +54,9 @@ class Seat:
         connection = self._connections.get(to)
         if connection is None:
             if to == self.node.name or size_bytes < 0:
-                raise UsageError(f"{self.node.name} sends {size_bytes} bytes to {to}; it can send 0 or more, to another")
+                raise UsageError(
+                    f"{self.node.name} sends {size_bytes} bytes to {to}; it can send 0 or more, to another"
+                )
             connection = self._connections[to] = self.stage.connection(self.node, to)
         life = self.stage.life(to)
         transfer = Transfer(connection, self, payload, size_bytes, tag, life, self.sequence)

@@ -176,13 +176,24 @@ class Sharing:
         self._leave(task)
         return task.amount - task.remaining
 
-    def rewound(self) -> Callable[[], None]:
-        """Put aside what is not settled yet, while the clock is rewound; call what is returned when it is back."""
-        aside = self._changed, self._loose
+    def rewound(self, resources: Iterable[int]) -> Callable[[], None]:
+        """Put aside what is not settled yet, and what is now on `resources`, while the clock is rewound.
+
+        Call what is returned when it is back. What has come to these resources since has come when whatever is played
+        again had no more use for them, so the two do not meet.
+        """
+        changed, loose = self._changed, self._loose
+        tasks = {resource: self._tasks[resource] for resource in resources if not self.is_idle(resource)}
         self._changed, self._loose = {}, {}
+        for resource in tasks:
+            self._tasks[resource] = {}
 
         def back() -> None:
-            self._changed, self._loose = {**aside[0], **self._changed}, {**aside[1], **self._loose}
+            self._changed, self._loose = {**changed, **self._changed}, {**loose, **self._loose}
+            for resource in tasks:
+                assert self.is_idle(resource), "what is played again has left this resource by now"
+                self._tasks[resource] = tasks[resource]
+                self._narrowest[resource] = 0  # So as not to forget who is there.
 
         return back
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from ringsim.errors import InvariantBroken, NodeError
 from ringsim.node import Group
-from ringsim.plan import Plan
 from ringsim.world.network import Connection
 from ringsim.world.seat import Seat
 from ringsim.world.undisturbed import Footprint, Undisturbed, footprint
@@ -146,17 +145,17 @@ class Stage:
         if any(one.still_needs(resource) for one in self._undisturbed.values()):
             self.disturb()
 
-    def disturb(self) -> None:
-        """Play by messages what was foreseen, up to this instant, and go on so."""
+    def disturb(self) -> bool:
+        """Play by messages what was foreseen, up to this instant, and go on so; say whether there was anything."""
         if not self._undisturbed:
-            return
+            return False
         foreseen = list(self._undisturbed.values())
         self._undisturbed.clear()
         self._unclaim(foreseen)
         for one in foreseen:
             self._play_by_messages(one.sequence)
-            self.world.collectives.by_messages += 1 - 1
         self._wind_back(foreseen)
+        return True
 
     def over(self, one: Undisturbed) -> None:
         """Everybody is done with a collective that nothing has disturbed."""
@@ -175,7 +174,9 @@ class Stage:
         self.world.collectives.by_messages += 1
 
     def _wind_back(self, foreseen: list[Undisturbed]) -> None:
-        clock, back = self.world.clock, self.world.sharing.rewound()
+        clock, links = self.world.clock, foreseen[0].footprint
+        free_again = self.world.network.rewound(links.connections.values())
+        back = self.world.sharing.rewound(links.resources)
         for one in foreseen:
             one.give_up()
         seats = [seat for one in foreseen for seat in one.seats.values()]
@@ -186,6 +187,7 @@ class Stage:
             seat.node.take(seat)
         clock.rewound(min(seat.entered_moment for seat in seats), begin)
         back()
+        free_again()
         for seat in seats:
             seat.node.account.release()
             known_ns = seat.finished_ns

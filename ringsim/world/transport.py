@@ -27,7 +27,7 @@ def segments(transport: Framed | Tcp, size_bytes: int) -> int:
     >>> segments(Tcp(kind="tcp"), 0), segments(Tcp(kind="tcp"), 1_449)
     (1, 2)
     """
-    return max(1, -(-size_bytes // transport.payload))
+    return max(1, -(-size_bytes // int(transport.payload)))
 
 
 def acknowledgement_bytes(transport: Ideal | Framed | Tcp, size_bytes: int) -> int:

@@ -8,8 +8,10 @@ What is not here: when that is allowed, and what happens if something comes betw
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +69,7 @@ class Undisturbed:
         clock, timeout_ns = stage.world.clock, first.plan.timeout_ns
         if timeout_ns is not None:
             # Until all times are known, this is the first instant at which somebody may have waited for too long.
-            self._entries.append(clock.at(clock.now_ns + timeout_ns, Phase.FAULT, (-1,), stage.disturb))
+            self._entries.append(clock.at(clock.now_ns + timeout_ns, Phase.FAULT, (-1,), self._too_late))
 
     # --- what the closed form knows of the network --------------------------------------------------------------------
 
@@ -107,9 +109,11 @@ class Undisturbed:
         results = self.plan.results([seat.buffer for seat in seats])
         for seat, finish_ns, result in zip(seats, times.finish_ns.tolist(), results, strict=True):
             key = ((seat.node.address.index, -1, self.sequence), 0)
-            self._entries.append(
-                world.clock.at(finish_ns, Phase.DELIVER, key, lambda seat=seat, result=result: self._finish(seat, result))  # type: ignore[misc]
-            )
+            done = partial(self._finish, seat, result)
+            self._entries.append(world.clock.at(finish_ns, Phase.DELIVER, key, done))
+
+    def _too_late(self) -> None:
+        self.stage.disturb()
 
     def _meet(self, flights: Sequence[Flight]) -> bool:
         """Say whether two flows are on one link at the same time."""
@@ -122,7 +126,7 @@ class Undisturbed:
                     spans.setdefault(resource, []).append(span)
         for on_link in spans.values():
             on_link.sort()
-            if any(end_ns > begin_ns for (_, end_ns), (begin_ns, _) in zip(on_link, on_link[1:], strict=False)):
+            if any(end_ns > begin_ns for (_, end_ns), (begin_ns, _) in itertools.pairwise(on_link)):
                 return True
         return False
 
@@ -182,7 +186,9 @@ class Undisturbed:
             seat.node.account.wire(seat.entered_ns, +1)
             seat.node.account.wire(ends_ns[rank], -1)
         for gap in times.gaps:
-            for rank, begin_ns, end_ns in zip(gap.ranks.tolist(), gap.begin_ns.tolist(), gap.end_ns.tolist(), strict=True):
+            for rank, begin_ns, end_ns in zip(
+                gap.ranks.tolist(), gap.begin_ns.tolist(), gap.end_ns.tolist(), strict=True
+            ):
                 self.seats[rank].node.account.wire(begin_ns, -1)
                 self.seats[rank].node.account.wire(end_ns, +1)
         for seat in self.seats.values():

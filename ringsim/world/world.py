@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 import simpy
 
-from ringsim.errors import InvariantBroken, NodeError, UsageError
-from ringsim.node import Group, Operation, Program
-from ringsim.plan import Plan
+from ringsim.errors import NodeError, UsageError
+from ringsim.node import Group, Member, Message, Operation, Program
 from ringsim.scenario import At, Host, Scenario, rank_names
 from ringsim.trace import Trace
 from ringsim.world import faults
@@ -22,8 +21,10 @@ from ringsim.world.clock import Clock, Phase
 from ringsim.world.network import Address, Network, Traffic, Transfer
 from ringsim.world.node import SimNode
 from ringsim.world.sharing import Sharing
+from ringsim.world.stage import Stage
 
 Ending = Literal["over", "stalled", "late"]
+Fidelity = Literal["auto", "message"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Injected:
     number: int
     ranks: tuple[str, ...]
     at_ns: int
+
+
+@dataclass
+class Collectives:
+    """How many collectives were played each way; one that was disturbed on its way was played by messages."""
+
+    in_closed_form: int = 0
+    by_messages: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Played:
     waiting: Mapping[str, str]  # who still waits, for what
     accounts: Mapping[str, Account]
     traffic: Traffic
+    collectives: Collectives
     injected: tuple[Injected, ...]
     not_applicable: frozenset[int]  # faults on machines that do not exist under this strategy
 
@@ -82,13 +92,15 @@ def play(
     extra_machines: Sequence[Host],
     trace: Trace,
     shuffle_ties: int | None = None,
+    fidelity: Fidelity = "auto",
 ) -> Played:
     """Play `programs` on the scenario's machines and `extra_machines`, with the scenario's faults.
 
-    Faults on machines that do not exist here are left out. `shuffle_ties` seeds a random order of SimPy's own ties,
-    which must change nothing.
+    Faults on machines that do not exist here are left out. fidelity: `message` plays every message of a collective;
+    `auto` plays those that nothing disturbs in closed form. It must change nothing, and neither must `shuffle_ties`,
+    which seeds a random order of SimPy's own ties.
     """
-    world = World(scenario, programs, extra_machines, trace, shuffle_ties)
+    world = World(scenario, programs, extra_machines, trace, shuffle_ties, fidelity)
     for number, fault in enumerate(scenario.faults):
         if world.has(fault.node):
             # Its moment is made here, before any program runs, so that none can come too early for it.
@@ -96,9 +108,14 @@ def play(
             world.clock.start(faults.crash(world, number, fault, moment))
         else:
             world.not_applicable(number)
+    for flow in scenario.cluster.network.background:
+        world.clock.start(world.network.background(flow))
     for program in programs:
         world.start(program.node)
     ending = world.clock.run(world.is_over, scenario.max_virtual_time)
+    if world.play_by_messages() and ending == "dry":
+        # Nobody is left to enter a collective: those who have, go on until they cannot.
+        ending = world.clock.run(world.is_over, scenario.max_virtual_time)
     return world.close_books("stalled" if ending == "dry" else "late" if ending == "late" else "over")
 
 
@@ -112,27 +129,42 @@ class World:
         extra_machines: Sequence[Host],
         trace: Trace,
         shuffle_ties: int | None,
+        fidelity: Fidelity,
     ):
+        self.scenario = scenario
+        self.fidelity = fidelity
         self.seed = scenario.seed
         self.trace = trace
         self.clock = Clock(shuffle_ties)
         self.sharing = Sharing(self.clock)
         self.moments = faults.Moments(self.clock)
+        settings = scenario.cluster.network
+        self.network = Network(
+            self.clock,
+            self.sharing,
+            settings,
+            scenario.cluster.nodes,
+            extra_machines,
+            self.seed,
+            self._arrived,
+            self._on_wire,
+        )
         hosts = [_with_defaults(host, scenario) for host in (*scenario.cluster.nodes, *extra_machines)]
-        self.network = Network(self.clock, self.sharing, scenario.cluster.network, hosts, self._arrived, self._on_wire)
         self._machines = {
             host.name: _Machine(host, rank_names(host), self.sharing.resource(host.speed or 1)) for host in hosts
         }
         self._programs = {program.node: program for program in programs}
         self._lives: dict[str, _Life] = {}
+        self._accounts: dict[str, Account] = {}
         for machine in self._machines.values():
             for rank in machine.ranks:
                 address = Address(len(self._lives), rank, machine.host.name, 0)
-                self._lives[rank] = _Life(SimNode(self, address))
-        self._accounts = {rank: Account() for rank in self._lives}
+                self._accounts[rank] = Account()
+                self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
         self._restarts_pending = 0
         self._running_workers = 0
-        self._finished: dict[tuple[int, int], dict[int, Any]] = {}
+        self._stages: dict[Group, Stage] = {}
+        self.collectives = Collectives()
         self._books = _Books()
 
     # --- what nodes ask -----------------------------------------------------------------------------------------------
@@ -153,29 +185,43 @@ class World:
         """Return the resource that `node` computes on; ranks on one machine share it."""
         return self._machines[node.address.host].processor
 
-    def close(self, node: SimNode, group: Group) -> None:
-        """`node` is out of `group`: it sends nothing more of this generation, and the others see a reset.
+    def lives(self, member: Member) -> bool:
+        """Say whether a member of a group is still the life that it was then."""
+        node = self._lives[member.name].node
+        return node.alive and node.incarnation == member.incarnation
+
+    def stage(self, group: Group) -> Stage:
+        """Return where the collectives of a group are played."""
+        stage = self._stages.get(group)
+        if stage is None:
+            stage = self._stages[group] = Stage(self, group)
+        return stage
+
+    def close(self, node: SimNode, stage: Stage) -> None:
+        """`node` is out of its group: it sends nothing more of this generation, and the others see a reset.
 
         What is sent to it still comes, to nobody: its peers do not know yet. (To take that off the network here would
         make it matter who acts first at an instant.)
         """
-        generation = group.generation
-        self.network.kill(lambda transfer: transfer.channel == generation and transfer.source is node.address)
-        for member in group.members:
+        stage.is_broken = True
+        generation = stage.group.generation
+        self.network.kill(
+            lambda transfer: (
+                transfer.sequence is not None
+                and transfer.connection.channel == generation
+                and transfer.connection.source is node.address
+            )
+        )
+        for member in stage.group.members:
             peer = self._lives[member.name].node
             if peer is not node:
                 self._tell_at(node.address, peer, lambda peer=peer: peer.mailbox.close(node.name, generation))  # type: ignore[misc]
-        self.account(node.name).set(self.clock.now_ns, recovering=True)
+        node.account.set(self.clock.now_ns, recovering=True)
 
-    def collective_finished(self, node: SimNode, group: Group, sequence: int, plan: Plan, result: Any) -> None:
-        """When the last member has its result, see that all agree."""
-        results = self._finished.setdefault((group.generation, sequence), {})
-        results[group.ranks[node.name]] = result
-        if len(results) == len(group.members):
-            del self._finished[group.generation, sequence]
-            difference = plan.disagreement([results[rank] for rank in range(len(results))])
-            if difference is not None:
-                raise InvariantBroken(f"generation {group.generation}, collective {sequence}: {difference}")
+    def play_by_messages(self) -> bool:
+        """Go on by messages with all collectives that are foreseen; say whether there are any."""
+        disturbed = [stage for stage in self._stages.values() if stage.disturb()]
+        return bool(disturbed)
 
     # --- what faults do -----------------------------------------------------------------------------------------------
 
@@ -205,6 +251,9 @@ class World:
     def crash(self, number: int, machine: str, notice: str) -> None:
         """A machine dies: what it held is gone, its flows stop, and its peers see a reset, or nothing (`silence`)."""
         dying = self._machines[machine]
+        for stage in self._stages.values():
+            if any(rank in stage.group.ranks for rank in dying.ranks):
+                stage.disturb()
         dying.up, dying.notice = False, notice
         self._books.injected.append(Injected(number, dying.ranks, self.clock.now_ns))
         for rank in dying.ranks:
@@ -212,7 +261,7 @@ class World:
             life.node.record("crash", notice=notice)
             if notice == "reset":
                 # In silence what is sent to it still leaves, and comes to nobody: its senders cannot know.
-                self.network.kill(lambda transfer, rank=rank: transfer.target == rank)  # type: ignore[misc]
+                self.network.kill(lambda transfer, rank=rank: transfer.connection.target.name == rank)  # type: ignore[misc]
             self._end_life(life, reset=notice == "reset")
             self.account(rank).set(self.clock.now_ns, up=False, recovering=False)
 
@@ -223,7 +272,7 @@ class World:
         for rank in self._machines[machine].ranks:
             old = self._lives[rank].node.address
             address = Address(old.index, old.name, old.host, old.incarnation + 1)
-            self._lives[rank] = _Life(SimNode(self, address))
+            self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
             self._lives[rank].node.record("restart", incarnation=address.incarnation)
             if rank in self._programs and self._programs[rank].restarts:
                 self.account(rank).set(self.clock.now_ns, up=True, recovering=True)
@@ -261,8 +310,8 @@ class World:
         self._set_running(life, False)
         if not node.alive:
             return
-        node.alive = False
-        self.network.kill(lambda transfer: transfer.source is node.address)
+        node.die()
+        self.network.kill(lambda transfer: transfer.connection.source is node.address)
         process = life.process
         if process is not None and process.is_alive and process is not self.clock.environment.active_process:
             process.interrupt()
@@ -296,6 +345,9 @@ class World:
 
     def _tell_at(self, sender: Address, receiver: SimNode, note: Callable[[], None]) -> None:
         """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way."""
+        for stage in self._stages.values():
+            if sender.name in stage.group.ranks and receiver.name in stage.group.ranks:
+                stage.disturb()
 
         def tell() -> None:
             if receiver.alive:
@@ -304,22 +356,30 @@ class World:
 
         when_ns = self.clock.now_ns + self.network.latency_ns(sender.host, receiver.address.host)
         after_all_channels = 1 << 62
-        key = (receiver.address.index, sender.index, receiver.address.index, after_all_channels)
+        key = ((receiver.address.index, sender.index, after_all_channels), 0)
         self.clock.at(when_ns, Phase.DELIVER, key, tell)
 
     def _arrived(self, transfer: Transfer) -> None:
-        target = self._lives[transfer.target].node
+        connection = transfer.connection
+        source, target = connection.source, self._lives[connection.target.name].node
         if target.alive and target.incarnation == transfer.life:
-            self._trace_message("deliver", target.name, transfer, source=transfer.source.name)
-            target.mailbox.put(transfer.message, transfer.channel)
-            target.look()
+            if self.trace.detail == "messages":
+                self._trace_message("deliver", target.name, transfer, source=source.name)
+            message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
+            if transfer.sequence is None:
+                target.mailbox.put(message)
+                target.look()
+            else:
+                assert connection.channel is not None, "a collective has a generation"
+                target.put(message, connection.channel, transfer.sequence)
         elif self._answers(transfer):
             self._answer_with_reset(transfer, target)
 
     def _answer_with_reset(self, transfer: Transfer, target: SimNode) -> None:
         """Nobody here has that connection, or ever had it."""
-        source = self._lives[transfer.source.name].node
-        if not source.alive or source.address is not transfer.source:
+        sender = transfer.connection.source
+        source = self._lives[sender.name].node
+        if not source.alive or source.address is not sender:
             return
         if transfer.life > target.incarnation:
             self._tell_at(target.address, source, lambda: source.mailbox.refuse(target.name))
@@ -328,21 +388,24 @@ class World:
             self._tell_lost(lost, source, restarted=target.alive)
 
     def _answers(self, transfer: Transfer) -> bool:
-        machine = self._machines[transfer.target_host]
+        machine = self._machines[transfer.connection.target.host]
         return machine.up or machine.notice == "reset"
 
     def _on_wire(self, transfer: Transfer, change: int) -> None:
-        for rank in (transfer.source.name, transfer.target):
-            self._accounts[rank].wire(self.clock.now_ns, change)
-        if change > 0:
-            self._trace_message("depart", transfer.source.name, transfer, to=transfer.target)
+        connection, now_ns = transfer.connection, self.clock.now_ns
+        source, target = connection.source.name, connection.target.name
+        self._accounts[source].wire(now_ns, change)
+        if transfer.sequence is None:
+            self._accounts[target].wire(now_ns, change)
+        else:
+            assert connection.channel is not None, "a collective has a generation"
+            self._lives[target].node.is_approached(connection.channel, transfer.sequence, change)
+        if change > 0 and self.trace.detail == "messages":
+            self._trace_message("depart", source, transfer, to=target)
 
     def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
-        if self.trace.detail == "messages":
-            message = transfer.message
-            self.trace.record(
-                self.clock.now_ns, rank, kind, tag=str(message.tag), size_bytes=message.size_bytes, **fields
-            )
+        tag = transfer.tag if transfer.sequence is None else (transfer.sequence, transfer.tag)
+        self.trace.record(self.clock.now_ns, rank, kind, tag=str(tag), size_bytes=transfer.size_bytes, **fields)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -351,10 +414,10 @@ class World:
         waiting = {
             rank: life.node.waits_for for rank, life in self._lives.items() if life.running and life.node.waits_for
         }
-        self.network.close_books()
+        traffic = self.network.close_books()
         for account in self._accounts.values():
             account.close(self.clock.now_ns)
-        for (end, to), count in self.network.traffic.links.items():
+        for (end, to), count in traffic.links.items():
             self.trace.record(self.clock.now_ns, end, "link_bytes", to=to, bytes=count)
         return Played(
             ending,
@@ -363,7 +426,8 @@ class World:
             {name: reason for _, _, name, reason in sorted(self._books.failures)},
             waiting,
             self._accounts,
-            self.network.traffic,
+            traffic,
+            self.collectives,
             tuple(self._books.injected),
             frozenset(self._books.not_applicable),
         )
