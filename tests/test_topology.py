@@ -607,6 +607,12 @@ def test_a_mistake_in_the_network_is_told_with_its_place(keys: str, expected: st
     assert mistakes(text(keys)) == [expected]
 
 
+def test_a_full_mesh_that_no_memory_holds_is_refused() -> None:
+    expected = "6:5: topology: of 1025 machines would have 524,800 links; at most 1,024 can be linked so"
+    assert mistakes(text("topology: full", nodes=1025)) == [expected]
+    assert parse(text("topology: full", nodes=1024)).scenario
+
+
 WRONG_GRAPHS = [
     ("{source: node0, target: node1}", "links: node2 has no link; write one for each machine"),
     ("{source: node0, target: node1}, {source: node2, target: x.switch}", "links: there is no way from node0 to node2 or x.switch; a graph must be connected in both directions"),
@@ -846,6 +852,6 @@ def test_a_question_that_makes_no_sense(
 
 def test_the_page_shows_what_inspect_prints(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[1] / "docs" / "world.md").read_text(encoding="utf-8")
-    ((command, shown),) = re.findall(r"^```console\n\$ ringsim (.*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ((command, shown),) = re.findall(r"^```console\n\$ ringsim ([^\n]*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert run_command(shlex.split(command)) == 0
     assert capsys.readouterr().out == shown

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ringsim.errors import UsageError
+from ringsim.scenario import SWITCH
 
 if TYPE_CHECKING:
     import networkx
@@ -147,9 +148,9 @@ def _no_way(source: str, target: str) -> UsageError:
 
 
 def is_switch(name: str) -> bool:
-    """Say whether a node of a graph is a switch: no machine's name has a dot in it, or is that of a star's switch.
+    """Say whether a node of a graph is a switch: of no machine has the name a dot in it, or is that of a star's switch.
 
     >>> is_switch("rack0.switch"), is_switch("switch"), is_switch("node0")
     (True, True, False)
     """
-    return "." in name or name == "switch"
+    return "." in name or name == SWITCH
