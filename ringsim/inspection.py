@@ -105,9 +105,9 @@ def inspect(scenario: Scenario, way: tuple[str, str] | None = None, collective: 
     """
     hosts, extra = scenario.cluster.nodes, deploy(scenario).machines
     graph = build(scenario.cluster.network, hosts, extra)
+    routes = Routes(graph, hosts)
     machines = [host.name for host in hosts]
     added = [host.name for host in extra]
-    routes = Routes(graph, machines)
     return Inspection(
         scenario=scenario.name,
         topology=scenario.cluster.network.topology.kind,

@@ -348,7 +348,7 @@ class Framed(Settings):
 
 
 class Tcp(Settings):
-    """Framing, acknowledgements, slow start and retransmission, as of one TCP connection on Ethernet."""
+    """Framing, acknowledgements and slow start, as of a TCP connection on Ethernet."""
 
     kind: Literal["tcp"]
     payload: PositiveSize = Field(1_448, description="data bytes of a segment")
@@ -359,7 +359,7 @@ class Tcp(Settings):
         default=10, ge=1, le=1_000_000, description="segments that a cold connection sends before it waits (RFC 6928)"
     )
     retransmission_timeout: PositiveDuration = Field(
-        200 * 10**6, description="a lost segment is sent again after so long; then after twice as long, and so on"
+        200 * 10**6, description="a connection that was idle for longer than this and a round trip is cold again"
     )
 
 

@@ -138,7 +138,7 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Tcp", "acknowledgement"): ([TCP], "cluster.network.transport.acknowledgement=100 B"),
     ("Tcp", "acknowledge_every"): (COLD, "cluster.network.transport.acknowledge_every=1"),
     ("Tcp", "initial_window"): (COLD, "cluster.network.transport.initial_window=1"),
-    ("Tcp", "retransmission_timeout"): ([TCP, LOSSY], "cluster.network.transport.retransmission_timeout=400 ms"),
+    ("Tcp", "retransmission_timeout"): (COLD, "cluster.network.transport.retransmission_timeout=10 s"),
     ("Network", "message_overhead"): ([], "cluster.network.message_overhead=1 us"),
     ("Network", "transport"): ([], FRAMED),
     ("Network", "loopback"): ([TWO_RANKS], "cluster.network.loopback={latency: 5 ms}"),

@@ -59,7 +59,13 @@ cluster:
   jitter: 12.5 %
   straggle: {probability: 500 ppm, factor: 10}
   network:
-    topology: star
+    topology: {kind: two_tier, racks: 2, oversubscription: 2.5}
+    drop: 0.1 %
+    resend_after: 100 ms
+    links:
+    - {source: slow, target: rack0.switch, bandwidth: 5 Mbit/s, latency: 1 ms, drop: 1 %, one_way: true}
+    background:
+    - {source: fast, target: node2, rate: 1 Mbit/s, start: 1 s, stop: 2 s, burst: 10 ms, pause: 90 ms}
     bandwidth: 1 Gbit/s
     latency: 50 us
     message_overhead: 1 us
@@ -687,9 +693,10 @@ def test_reading_imports_nothing_heavy() -> None:
 
 
 def test_overrides() -> None:
+    without_names = ["faults=[]", "cluster.network.links=[]", "cluster.network.background=[]"]
     loaded = parse(
         FULL,
-        overrides=["cluster.nodes=8", "cluster.nodes=6", "faults=[]", "task.optimizer.learning_rate=0.05", "seed=3"],
+        overrides=[*without_names, "cluster.nodes=8", "cluster.nodes=6", "task.optimizer.learning_rate=0.05", "seed=3"],
         seed=9,
     )
     assert len(loaded.scenario.cluster.nodes) == 6

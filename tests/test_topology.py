@@ -84,8 +84,11 @@ def pairs(settings: Network, number: int) -> set[tuple[str, str]]:
 def world(settings: Network, number: int, *extra: Host) -> tuple[networkx.DiGraph[str], Routes, list[str]]:
     machines = hosts(number)
     graph = build(settings, machines, extra)
-    names = [host.name for host in machines]
-    return graph, Routes(graph, names), names
+    return graph, Routes(graph, machines), [host.name for host in machines]
+
+
+def routes_of(graph: networkx.DiGraph[str], names: list[str]) -> Routes:
+    return Routes(graph, [Host(name=name) for name in names])
 
 
 # --- edges ------------------------------------------------------------------------------------------------------------
@@ -320,7 +323,7 @@ def connected_graphs(draw: st.DrawFn) -> tuple[networkx.DiGraph[str], list[str]]
 @settings(max_examples=300, deadline=None)
 def test_routes_over_any_graph_have_the_fewest_links(drawn: tuple[networkx.DiGraph[str], list[str]]) -> None:
     graph, names = drawn
-    check_routes(graph, Routes(graph, names), names)
+    check_routes(graph, routes_of(graph, names), names)
 
 
 @given(connected_graphs())
@@ -329,7 +332,7 @@ def test_a_machine_passes_on_to_the_first_and_a_switch_by_the_number_of_the_dest
     drawn: tuple[networkx.DiGraph[str], list[str]],
 ) -> None:
     graph, names = drawn
-    routes = Routes(graph, names)
+    routes = routes_of(graph, names)
     fewest = dict(networkx.all_pairs_shortest_path_length(graph))
     beside = {end for name in names for end in graph.successors(name)}
     for target in names:
@@ -371,16 +374,14 @@ def test_shifts_meet_nowhere_in_a_full_fat_tree_and_use_its_whole_core(k: int) -
 
 def test_one_machine_of_many_ranks_uses_its_loopback() -> None:
     graph = build(network(), hosts(2, node0={"processes": 4}))
-    assert Routes(graph, ["node0", "node1"]).links("node0", "node0") == (("node0", "node0"),)
+    assert routes_of(graph, ["node0", "node1"]).links("node0", "node0") == (("node0", "node0"),)
 
 
-@pytest.mark.parametrize(
-    "links", [[("a", "b"), ("b", "a"), ("c", "d"), ("d", "c")], [("a", "b"), ("b", "c"), ("c", "d"), ("d", "b")]]
-)
-def test_where_there_is_no_way_a_sentence_says_so(links: list[tuple[str, str]]) -> None:
-    graph = networkx.DiGraph(links)
+@pytest.mark.parametrize("ways", ["ab ba cd dc", "ab bc cd db", "ab ba cd dc ce ec de ed"])
+def test_where_there_is_no_way_a_sentence_says_so(ways: str) -> None:
+    graph = networkx.DiGraph(tuple(way) for way in ways.split())
     with pytest.raises(UsageError, match=r"there is no way from \w to a"):
-        Routes(graph, list("abcd")).links("d", "a")
+        routes_of(graph, list("abcd")).links("d", "a")
 
 
 # --- the order of a ring ----------------------------------------------------------------------------------------------
@@ -414,7 +415,12 @@ def test_machines_that_are_listed_across_racks_are_brought_together() -> None:
 def test_ranks_of_one_machine_stand_together() -> None:
     graph = build(network(), hosts(2, node0={"processes": 2}, node1={"processes": 2}))
     ranks = [("node0.0", "node0"), ("node1.0", "node1"), ("node0.1", "node0"), ("node1.1", "node1")]
-    assert ring_order(graph, Routes(graph, ["node0", "node1"]), ranks) == ("node0.0", "node0.1", "node1.0", "node1.1")
+    assert ring_order(graph, routes_of(graph, ["node0", "node1"]), ranks) == (
+        "node0.0",
+        "node0.1",
+        "node1.0",
+        "node1.1",
+    )
 
 
 @pytest.mark.parametrize("kind", ["star", "ring", "full", "fat_tree", "two_tier"])
@@ -437,7 +443,7 @@ def test_the_order_of_a_ring_is_never_worse_than_as_listed(
     graph, names = drawn
     for edge in graph.edges:
         graph.edges[edge]["bandwidth"] = data.draw(st.integers(1, 4))
-    routes = Routes(graph, names)
+    routes = routes_of(graph, names)
     listed = data.draw(st.permutations(names))
     order = list(ring_order(graph, routes, alone(listed)))
     assert sorted(order) == sorted(names)
@@ -450,7 +456,7 @@ def test_the_order_does_not_depend_on_the_hash_seed() -> None:
         "from ringsim.topology.facts import bisection\n"
         "names = [f'node{n * 5 % 12}' for n in range(12)]\n"
         "graph = build(Network.model_validate({'topology': {'kind': 'torus', 'dimensions': [3, 4]}}), [Host(name=n) for n in names])\n"
-        "routes = Routes(graph, names)\n"
+        "routes = Routes(graph, [Host(name=n) for n in names])\n"
         "print(ring_order(graph, routes, [(n, n) for n in reversed(names)]), bisection(graph, routes, names))\n"
     )
     told = {
@@ -469,7 +475,7 @@ def test_the_diameter_is_the_longest_of_all_routes(kind: str) -> None:
     slow = hosts(6, node2={"latency": "3 ms"}, node3={"latency": "1 ms"})
     graph = build(network(**SIX[kind]), slow)
     names = [host.name for host in slow]
-    routes = Routes(graph, names)
+    routes = Routes(graph, slow)
     ways = [routes.links(*pair) for pair in itertools.permutations(names, 2)]
     longest_ns = max(sum(graph.edges[link]["latency_ns"] for link in way) for way in ways)
     assert diameter(graph, routes, names) == Diameter(max(map(len, ways)), longest_ns)
@@ -530,7 +536,7 @@ def test_tried_halves_never_say_less_than_all_halves(
     graph, names = drawn
     for edge in graph.edges:
         graph.edges[edge]["bandwidth"] = data.draw(st.integers(1, 4))
-    routes = Routes(graph, names)
+    routes = routes_of(graph, names)
     flows = []
     for half in itertools.combinations(names, len(names) // 2):
         wide = networkx.DiGraph(graph)
@@ -605,6 +611,12 @@ WRONG = [
 @pytest.mark.parametrize(("keys", "expected"), WRONG, ids=[keys[:60] for keys, _ in WRONG])
 def test_a_mistake_in_the_network_is_told_with_its_place(keys: str, expected: str) -> None:
     assert mistakes(text(keys)) == [expected]
+
+
+def test_a_full_mesh_that_no_memory_holds_is_refused() -> None:
+    expected = "6:5: topology: of 1025 machines would have 524,800 links; at most 1,024 can be linked so"
+    assert mistakes(text("topology: full", nodes=1025)) == [expected]
+    assert parse(text("topology: full", nodes=1024)).scenario
 
 
 WRONG_GRAPHS = [
@@ -846,6 +858,6 @@ def test_a_question_that_makes_no_sense(
 
 def test_the_page_shows_what_inspect_prints(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[1] / "docs" / "world.md").read_text(encoding="utf-8")
-    ((command, shown),) = re.findall(r"^```console\n\$ ringsim (.*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ((command, shown),) = re.findall(r"^```console\n\$ ringsim ([^\n]*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert run_command(shlex.split(command)) == 0
     assert capsys.readouterr().out == shown

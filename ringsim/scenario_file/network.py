@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from ringsim.scenario import RENDEZVOUS, FatTree, Graph, Host, Scenario, Torus, TwoTier, Wan
+from ringsim.scenario import RENDEZVOUS, FatTree, Full, Graph, Host, Scenario, Torus, TwoTier, Wan
 from ringsim.scenario_file.conflict import Conflict
 from ringsim.scenario_file.strict_yaml import Path, dotted
 from ringsim.scenario_file.words import close, listed, no_machine, shortened
@@ -26,6 +26,7 @@ _HERE: Path = ("cluster", "network")
 _NODES: Path = ("cluster", "nodes")
 _TOPOLOGY: Path = (*_HERE, "topology")
 _WHOLE = SHARE.parse("100 %")
+_MOST_IN_FULL = 1_024  # Machines: a million directions of links.
 
 Directions = dict[tuple[str, str], Path]
 
@@ -63,6 +64,10 @@ def _check_topology(scenario: Scenario) -> Iterator[Conflict]:
     elif isinstance(topology, TwoTier) and topology.racks > machines:
         sentence = f"must be at most {machines}, the number of machines, not {topology.racks}"
         yield Conflict((*_TOPOLOGY, "racks"), sentence, (_TOPOLOGY, _NODES))
+    elif isinstance(topology, Full) and machines > _MOST_IN_FULL:
+        links = machines * (machines - 1) // 2
+        sentence = f"of {machines} machines would have {links:,} links; at most {_MOST_IN_FULL:,} can be linked so"
+        yield Conflict(_TOPOLOGY, sentence, (_TOPOLOGY, _NODES))
     elif isinstance(topology, FatTree) and topology.k is not None:
         yield from _check_fat_tree(topology.k, machines)
     elif isinstance(topology, Wan):

@@ -55,9 +55,9 @@ def diameter(graph: DiGraph, routes: Routes, machines: Sequence[str]) -> Diamete
 
     >>> from ringsim.scenario import Host, Network
     >>> from ringsim.topology.build import build
-    >>> names = ["a", "b", "c", "d"]
-    >>> line = build(Network(topology="line"), [Host(name=name) for name in names])
-    >>> diameter(line, Routes(line, names), names)
+    >>> hosts = [Host(name=name) for name in "abcd"]
+    >>> line = build(Network(topology="line"), hosts)
+    >>> diameter(line, Routes(line, hosts), "abcd")
     Diameter(links=3, latency_ns=150000)
     """
     latency = {edge: int(graph.edges[edge]["latency_ns"]) for edge in graph.edges}
@@ -113,9 +113,9 @@ def bisection(graph: DiGraph, routes: Routes, machines: Sequence[str]) -> Bisect
 
     >>> from ringsim.scenario import Host, Network
     >>> from ringsim.topology.build import build
-    >>> names = ["a", "b", "c", "d"]
-    >>> ring = build(Network(topology="ring"), [Host(name=name) for name in names])
-    >>> bisection(ring, Routes(ring, names), names)
+    >>> hosts = [Host(name=name) for name in "abcd"]
+    >>> ring = build(Network(topology="ring"), hosts)
+    >>> bisection(ring, Routes(ring, hosts), "abcd")
     Bisection(bandwidth=2000000000, exact=True)
     """
     exact = len(machines) <= MOST_FOR_ALL_CUTS

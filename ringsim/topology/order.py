@@ -34,9 +34,9 @@ def ring_order(graph: DiGraph, routes: Routes, ranks: Sequence[tuple[str, str]])
 
     >>> from ringsim.scenario import Host, Network
     >>> from ringsim.topology.build import build
-    >>> names = ["a", "b", "c", "d"]
-    >>> racks = build(Network(topology={"kind": "two_tier", "racks": 2}), [Host(name=name) for name in names])
-    >>> ring_order(racks, Routes(racks, names), [("0", "a"), ("1", "c"), ("2", "b"), ("3", "d")])
+    >>> hosts = [Host(name=name) for name in "abcd"]
+    >>> racks = build(Network(topology={"kind": "two_tier", "racks": 2}), hosts)
+    >>> ring_order(racks, Routes(racks, hosts), [("0", "a"), ("1", "c"), ("2", "b"), ("3", "d")])
     ('0', '2', '1', '3')
     """
     if len(ranks) < 3:

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ringsim.errors import UsageError
+from ringsim.scenario import SWITCH, Host
 
 if TYPE_CHECKING:
     import networkx
@@ -31,23 +32,23 @@ Links = tuple[tuple[str, str], ...]
 
 
 class Routes:
-    """The routes over one graph. `hosts`: the names of the machines, in order; machines beside them are numbered after.
+    """The routes over one graph. `hosts`: the cluster's machines; those that a strategy adds are numbered after them.
 
     Most ways need no search: a machine with one link has no choice, and neither has who is next to the destination. The
     others are searched once for each place in the middle of the graph.
     """
 
-    def __init__(self, graph: DiGraph, hosts: Sequence[str]):
+    def __init__(self, graph: DiGraph, hosts: Sequence[Host]):
         self._next: dict[str, Mapping[str, object]] = dict(graph.adjacency())
         self._before: dict[str, list[str]] = {name: [] for name in self._next}
         for name, neighbours in self._next.items():
             for other in neighbours:
                 self._before[other].append(name)
-        self._number = {host: number for number, host in enumerate(hosts)}
+        self._number = {host.name: number for number, host in enumerate(hosts)}
         for name in graph.nodes:
             if name not in self._number and not is_switch(name):
                 self._number[name] = len(self._number)
-        self._hosts = tuple(hosts)
+        self._hosts = tuple(host.name for host in hosts)
         self._distance: dict[str, dict[str, int]] = {}
         self._choices: dict[tuple[str, str], tuple[str, ...]] = {}
 
@@ -56,11 +57,10 @@ class Routes:
 
         Raises UsageError if there is no way.
 
-        >>> from ringsim.scenario import Host, Network
+        >>> from ringsim.scenario import Network
         >>> from ringsim.topology.build import build
-        >>> names = ["a", "b", "c", "d", "e"]
-        >>> ring = build(Network(topology="ring"), [Host(name=name) for name in names])
-        >>> Routes(ring, names).links("a", "d")
+        >>> hosts = [Host(name=name) for name in "abcde"]
+        >>> Routes(build(Network(topology="ring"), hosts), hosts).links("a", "d")
         (('a', 'e'), ('e', 'd'))
         """
         if source == target:
@@ -112,7 +112,7 @@ class Routes:
         if goal not in self._distance:
             distance, reached = {goal: 0}, [goal]
             for name in reached:
-                for before in self._inner[name]:
+                for before in self._inner.get(name, ()):
                     if before not in distance:
                         distance[before] = distance[name] + 1
                         reached.append(before)
@@ -147,9 +147,9 @@ def _no_way(source: str, target: str) -> UsageError:
 
 
 def is_switch(name: str) -> bool:
-    """Say whether a node of a graph is a switch: no machine's name has a dot in it, or is that of a star's switch.
+    """Say whether a node of a graph is a switch: of no machine has the name a dot in it, or is that of a star's switch.
 
     >>> is_switch("rack0.switch"), is_switch("switch"), is_switch("node0")
     (True, True, False)
     """
-    return "." in name or name == "switch"
+    return "." in name or name == SWITCH
