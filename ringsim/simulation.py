@@ -26,7 +26,7 @@ from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
 from ringsim.units import about_duration, format_duration
-from ringsim.world.world import Played, play
+from ringsim.world.world import Fidelity, Played, play
 
 Strategy = Callable[[Node, Training], Operation[State | GaveUp | None]]
 
@@ -39,13 +39,15 @@ def simulate(
     trace: Detail = "steps",
     share_replicas: bool = True,
     shuffle_ties: int | None = None,
+    fidelity: Fidelity = "auto",
     watch: Callable[[Event], None] | None = None,
 ) -> Result:
     """Play a scenario to its end and return what it left behind.
 
     strategy: a generator function `(node, training)` that every worker runs instead of the scenario's own strategy.
-    model: a model instead of the task's. trace: `messages` also records each message. share_replicas and shuffle_ties
-    must not change anything: they exist to show it. watch: called with each event, for progress.
+    model: a model instead of the task's. trace: `messages` also records each message. fidelity: `message` plays every
+    message of a collective, `auto` only where something disturbs it. That, share_replicas and shuffle_ties must not
+    change anything: they exist to show it. watch: called with each event, for progress.
 
     Raises RingsimError. How the simulated training ended is `result.outcome`, not an error.
 
@@ -60,7 +62,7 @@ def simulate(
     >>> result.outcome_sentence, result.samples.counted
     ('finished: 2 steps in 433.4 us of virtual time', 128)
     """
-    _refuse(scenario, strategy, model, trace)
+    _refuse(scenario, strategy, model, trace, fidelity)
     refuse_conflicts(scenario)
     deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)
     rows = max(deployment.shares.values())
@@ -68,11 +70,11 @@ def simulate(
     training = Training(scenario.task, engine, Sampler(scenario.seed, train_size(scenario), deployment.shares))
     log = Trace(trace, watch)
     programs = [_program(role, training) for role in deployment.roles]
-    played = play(scenario, programs, deployment.machines, log, shuffle_ties)
+    played = play(scenario, programs, deployment.machines, log, shuffle_ties, fidelity)
     return _result(scenario, deployment, training, played, log)
 
 
-def _refuse(scenario: object, strategy: object, model: object, trace: object) -> None:
+def _refuse(scenario: object, strategy: object, model: object, trace: object, fidelity: object) -> None:
     if not isinstance(scenario, Scenario):
         raise UsageError(f"simulate takes a Scenario, such as load('4node').scenario, not {scenario!r}")
     if strategy is not None and not callable(strategy):
@@ -81,6 +83,8 @@ def _refuse(scenario: object, strategy: object, model: object, trace: object) ->
         raise UsageError(f"model takes a Model, not {model!r}")
     if trace not in get_args(Detail):
         raise UsageError(f"trace is one of {', '.join(get_args(Detail))}, not {trace!r}")
+    if fidelity not in get_args(Fidelity):
+        raise UsageError(f"fidelity is one of {', '.join(get_args(Fidelity))}, not {fidelity!r}")
 
 
 def _program(role: Role, training: Training) -> Program:

@@ -14,7 +14,7 @@ from ringsim.result import Result
 from ringsim.scenario import Host, Scenario
 from ringsim.strategies.training import State, Training
 from ringsim.trace import Event, Trace
-from ringsim.world.world import Played, play
+from ringsim.world.world import Fidelity, Played, play
 
 Run = Callable[[Node], Operation[Any]]
 
@@ -93,12 +93,13 @@ def tell(
     restarts: Iterable[str] = (),
     machines: Sequence[Host] = (),
     shuffle_ties: int | None = None,
+    fidelity: Fidelity = "auto",
 ) -> Story:
     """Play hand-written programs, by node."""
     helpers, restarts = set(helpers), set(restarts)
     listed = [Program(name, run, name not in helpers, name in restarts) for name, run in programs.items()]
     trace = Trace("messages")
-    played = play(scenario, listed, machines, trace, shuffle_ties)
+    played = play(scenario, listed, machines, trace, shuffle_ties, fidelity)
     return Story(played, trace.events())
 
 
@@ -113,6 +114,7 @@ def play_collective(
     buffers: Sequence[Any],
     enter_ns: Sequence[int] | None = None,
     shuffle_ties: int | None = None,
+    fidelity: Fidelity = "auto",
 ) -> Story:
     """Let rank r of node0, node1, ... enter `plan` at `enter_ns[r]` with `buffers[r]`; results are by node name."""
     group = group_of(f"node{rank}" for rank in range(len(buffers)))
@@ -127,7 +129,7 @@ def play_collective(
         return run
 
     programs = {name: member(rank) for rank, name in enumerate(group.names)}
-    return tell(scenario, programs, shuffle_ties=shuffle_ties)
+    return tell(scenario, programs, shuffle_ties=shuffle_ties, fidelity=fidelity)
 
 
 def results_in_rank_order(story: Story) -> list[Any]:

@@ -141,7 +141,8 @@ class Clock:
     def rewound(self, moment: int, begin: Sequence[tuple[int, tuple[Any, ...], Callable[[], None]]]) -> None:
         """Play `begin` (each at its moment, with its key) and all that follows from it, from `moment` to the present.
 
-        What the present moment itself holds is played as well, because it may have happened already. What is then still to come is written in the agenda of the present. Nothing in it may wake a process.
+        What the present moment itself holds is played as well, because it may have happened already. What is then
+        still to come is written in the agenda of the present. Nothing in it may wake a process.
         """
         present, agenda = self.moment, self._agenda
         self._agenda, self.moment, self.now_ns = [], moment, moment // _PHASES

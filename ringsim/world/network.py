@@ -238,7 +238,7 @@ class Network:
         self._wire = wire
         everybody = list(hosts)
         self.graph: Graph = build(settings, everybody, list(extra))
-        self._routing = Routes(self.graph, [host.name for host in everybody])
+        self._routing = Routes(self.graph, everybody)
         self._resource: dict[Link, int] = {
             (end, to): sharing.resource(attributes["bandwidth"]) for end, to, attributes in self.graph.edges(data=True)
         }
@@ -312,6 +312,8 @@ class Network:
     def send(self, transfer: Transfer) -> None:
         """Queue a message on its connection."""
         connection = transfer.connection
+        if self.claims:
+            self.announce(connection.route.resources)
         connection.count += 1
         transfer.number = connection.count
         if connection.queue or connection.free_ns > self.clock.now_ns:
@@ -457,17 +459,20 @@ class Network:
 
     def rewound(self, connections: Iterable[Connection]) -> Callable[[], None]:
         """Put aside what is now on these connections, while the clock is rewound; call what is returned afterwards."""
-        busy = [one for one in connections if one.current is not None or one.queue]
-        aside = [(one.current, one.queue, one.free_ns, one.departure) for one in busy]
-        for one in busy:
+        every = list(connections)
+        aside = [(one.current, one.queue, one.free_ns, one.departure) for one in every]
+        for one in every:
             one.current, one.queue, one.free_ns, one.departure = None, deque(), 0, None
 
         def back() -> None:
-            for one, state in zip(busy, aside, strict=True):
+            for one, (current, queue, free_ns, departure) in zip(every, aside, strict=True):
+                if current is None and not queue:
+                    one.free_ns = max(one.free_ns, free_ns)
+                    continue
                 assert not one.queue, "what is played again has left this connection by now"
                 if one.current is not None:
                     self._count(one)
-                one.current, one.queue, one.free_ns, one.departure = state
+                one.current, one.queue, one.free_ns, one.departure = current, queue, free_ns, departure
 
         return back
 

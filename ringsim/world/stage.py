@@ -181,10 +181,11 @@ class Stage:
             one.give_up()
         seats = [seat for one in foreseen for seat in one.seats.values()]
         begin: list[tuple[int, tuple[Any, ...], Callable[[], None]]] = [
-            (seat.entered_moment, (seat.node.address.index, seat.sequence), seat.begin) for seat in seats
+            (seat.entered_moment, (seat.node.address.index, seat.sequence), seat.take_and_begin) for seat in seats
         ]
         for seat in seats:
-            seat.node.take(seat)
+            if seat.node.has(seat):
+                seat.node.drop(seat)
         clock.rewound(min(seat.entered_moment for seat in seats), begin)
         back()
         free_again()
