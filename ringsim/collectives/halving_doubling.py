@@ -149,6 +149,10 @@ class HalvingDoubling:
         volume = Fraction(2 * (inner - 1) * size_bytes, inner) + foldings * size_bytes
         return alpha_beta_ns(2 * len(_halvings(inner)) + foldings, volume, alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: one for each hop."""
+        return sum(len(one.hops) for one in self.rounds(ranks, 0))
+
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""
         return odd_one_out("halving-doubling", results)
