@@ -432,7 +432,8 @@ def _cluster(file: str | None, options: Mapping[str, str | None], overrides: Seq
     sets = [*(words.removeprefix("--set ") for words in given), *overrides]
     try:
         if file is not None:
-            return _load(file, sets, None, quiet).scenario.cluster
+            # Faults are not played here, and need not fit the machines that the options leave.
+            return _load(file, ["faults=[]", *sets], None, quiet).scenario.cluster
         return scenario_file.parse(_EIGHT_MACHINES, "<eight machines>", sets).scenario.cluster
     except ScenarioInvalid as error:
         raise ScenarioInvalid(

@@ -18,7 +18,7 @@ from itertools import pairwise
 from math import isqrt
 from typing import Any, Literal, NamedTuple
 
-from ringsim.collectives.table import ALGORITHMS, blank_buffers
+from ringsim.collectives.table import ALGORITHMS, Algorithm, blank_buffers
 from ringsim.collectives.vectors import ELEMENT_BYTES
 from ringsim.errors import RingsimError, UsageError
 from ringsim.node import Group, Member, Node, Operation, Program
@@ -73,12 +73,10 @@ def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelit
     >>> found.time_ns, found.predicted_ns, found.messages, found.busbw_bits_per_s
     (96240000, 96240000, 24, 49875311)
     """
-    if algorithm not in ALGORITHMS:
-        raise UsageError(_unknown(algorithm))
+    chosen, length = algorithm_named(algorithm), size_bytes // ELEMENT_BYTES
     if size_bytes < 0 or size_bytes % ELEMENT_BYTES:
         near = SIZE.format(max(0, size_bytes) // ELEMENT_BYTES * ELEMENT_BYTES)
         raise UsageError(f"{size_bytes} bytes are no whole number of float32, which have 4 each; take {near}")
-    chosen, length = ALGORITHMS[algorithm], size_bytes // ELEMENT_BYTES
     scenario = Scenario(
         name="collective", task=Task(steps=1), cluster=cluster, strategy=Local(name="local"), max_virtual_time=LONGEST
     )
@@ -99,6 +97,21 @@ def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelit
         messages=plan.number_of_messages(ranks),
         bytes_on_wire=sum(played.traffic.wire.values()),
     )
+
+
+def algorithm_named(name: str) -> Algorithm:
+    """Return the collective of that name. Raises UsageError, with a suggestion, if there is none.
+
+    >>> algorithm_named("broadcst")
+    Traceback (most recent call last):
+    ...
+    ringsim.errors.UsageError: there is no collective "broadcst"; did you mean broadcast?
+    """
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    guess = difflib.get_close_matches(name, ALGORITHMS, n=1)
+    hint = f"did you mean {guess[0]}?" if guess else f"choose from {', '.join(ALGORITHMS)}"
+    raise UsageError(f'there is no collective "{name}"; {hint}')
 
 
 def _play(
@@ -151,7 +164,7 @@ def comparable(algorithms: Sequence[str]) -> list[str]:
     >>> comparable(["broadcast", "ring", "reduce_scatter", "tree"])
     ['ring', 'tree']
     """
-    return [name for name in algorithms if ALGORITHMS[name].operation == "all-reduce"]
+    return [name for name in algorithms if algorithm_named(name).operation == "all-reduce"]
 
 
 @dataclass(frozen=True)
@@ -252,9 +265,3 @@ def sizes_of(text: str) -> list[int]:
 def _topology(cluster: Cluster) -> str:
     topology = cluster.network.topology
     return str(getattr(topology, "kind", topology))
-
-
-def _unknown(algorithm: str) -> str:
-    guess = difflib.get_close_matches(algorithm, ALGORITHMS, n=1)
-    hint = f"; did you mean {guess[0]}?" if guess else ""
-    return f'there is no collective "{algorithm}"; choose from {", ".join(ALGORITHMS)}{hint}'
