@@ -11,12 +11,14 @@
 
 In an exchange a rank sends, receives its partner's message, and waits until its own last byte has left. An element is
 summed over a tree of halves: the folded vectors, then those P/2 apart, then P/4, ...; addition of two floats commutes,
-so the bits are the same for every part. Cost, on uniform links and with N a power of two:
+so the order is the same for every part, and it is that of the binomial tree. Cost, on uniform links and with N a power
+of two:
 
     T = 2 log2(N) path latency + 2 (N-1)/N S / bandwidth
 
-the bytes of the ring with the latency of a tree; fold and unfold add path latency + S / bandwidth each. What is not
-here: topologies on which exchanges over long distances share links (the network knows).
+the bytes of the ring with the latency of a tree. Fold and unfold add path latency + S / bandwidth each; on a star the
+fold takes longer, because a rank that waits for none sends its first half at once, on the downlink of its partner's
+fold. What is not here: topologies on which exchanges over long distances share links (the network knows).
 """
 
 from __future__ import annotations
@@ -146,6 +148,10 @@ class HalvingDoubling:
         foldings = 2 * (ranks > inner)
         volume = Fraction(2 * (inner - 1) * size_bytes, inner) + foldings * size_bytes
         return alpha_beta_ns(2 * len(_halvings(inner)) + foldings, volume, alpha_ns, bandwidth)
+
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: one for each hop."""
+        return sum(len(one.hops) for one in self.rounds(ranks, 0))
 
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""

@@ -115,6 +115,10 @@ class Hierarchical:
         volume = Fraction(2 * (size - 1), size) + Fraction(2 * (groups - 1), ranks)
         return alpha_beta_ns(2 * (size - 1) + 2 * (groups - 1), volume * size_bytes, alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: one for each hop."""
+        return sum(len(one.hops) for one in self.rounds(0))
+
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""
         return odd_one_out("hierarchical all-reduce", results)

@@ -95,6 +95,10 @@ class TreeAllReduce:
         rounds = 2 * rounds_of_a_tree(ranks)
         return alpha_beta_ns(rounds, rounds * size_bytes, alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: 2(N-1)."""
+        return 2 * (ranks - 1)
+
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""
         return odd_one_out("tree all-reduce", results)
