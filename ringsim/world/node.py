@@ -21,7 +21,7 @@ from ringsim.scenario import exactly
 from ringsim.world.account import Account
 from ringsim.world.clock import Phase
 from ringsim.world.mailbox import Mailbox
-from ringsim.world.network import Address, Transfer
+from ringsim.world.network import Address, Conversation, Transfer
 from ringsim.world.seat import Seat
 from ringsim.world.sharing import Task
 
@@ -50,9 +50,9 @@ class SimNode:
         self._stage: Stage | None = None
         self._sequence = -1  # the collective started last in this group
         self._started: deque[_Started] = deque()  # the first of them is being played
-        self._seats: dict[tuple[int, int], Seat] = {}  # by generation and sequence
-        self._early: dict[tuple[int, int], list[Message]] = {}  # for collectives that it has not entered
-        self._approaching: dict[tuple[int, int], int] = {}  # ... and how many are on their way
+        self._seats: dict[Conversation, Seat] = {}
+        self._early: dict[Conversation, list[Message]] = {}  # for collectives that it has not entered
+        self._approaching: dict[Conversation, int] = {}  # ... and how many are on their way
         self._computations = 0
         self._waits_for: str | None = None
         self._ready: Callable[[], Any] | None = None
@@ -204,7 +204,7 @@ class SimNode:
 
     def take(self, seat: Seat) -> None:
         """Take a seat: what comes for that collective is for it."""
-        key = _key(seat)
+        key = seat.conversation
         self._seats[key] = seat
         approaching = self._approaching.pop(key, 0)
         if approaching:
@@ -215,11 +215,11 @@ class SimNode:
 
     def has(self, seat: Seat) -> bool:
         """Say whether a seat is taken."""
-        return _key(seat) in self._seats
+        return seat.conversation in self._seats
 
     def drop(self, seat: Seat) -> None:
         """Leave a seat."""
-        del self._seats[_key(seat)]
+        del self._seats[seat.conversation]
 
     def finished(self, seat: Seat, result: Any) -> None:
         """A collective is done here: whoever waits for its result gets it, and the next one begins."""
@@ -243,32 +243,35 @@ class SimNode:
         self._started.clear()
         self._world.close(self, seat.stage)
 
-    def put(self, message: Message, generation: int, sequence: int) -> None:
+    def put(self, message: Message, conversation: Conversation) -> None:
         """A message of a collective has come."""
-        seat = self._seats.get((generation, sequence))
+        seat = self._seats.get(conversation)
         if seat is not None:
             seat.put(message)
-        elif self._stage is None or generation >= self._stage.group.generation:
-            self._early.setdefault((generation, sequence), []).append(message)
+        elif self._stage is None or conversation[0] >= self._stage.group.generation:
+            self._early.setdefault(conversation, []).append(message)
 
-    def is_approached(self, generation: int, sequence: int, change: int) -> None:
+    def is_approached(self, conversation: Conversation, change: int) -> None:
         """A message of a collective for this node goes on the wire (+1) or off it. It is awaited by who has entered."""
-        key = (generation, sequence)
-        seat = self._seats.get(key)
+        seat = self._seats.get(conversation)
         if seat is None:
-            left = self._approaching.get(key, 0) + change
+            left = self._approaching.get(conversation, 0) + change
             if left > 0:
-                self._approaching[key] = left
+                self._approaching[conversation] = left
             else:
-                self._approaching.pop(key, None)
+                self._approaching.pop(conversation, None)
         elif change > 0 or seat.incoming:
             seat.incoming += change
-            self.wire(change)
+            self.account.wire(self.clock.now_ns, change)
 
     def has_received(self, number: int) -> None:
         """So many messages of this step's collectives have been received: is that some fault's moment?"""
-        if self._world.moments.waits:
-            self._world.moments.progress(self.name, self.step, number)
+        self._world.moments.progress(self.name, self.step, number)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether some fault may wait for this node's progress."""
+        return self._world.moments.waits
 
     def in_words(self, number: int, plan: str) -> str:
         """Say which message of a collective comes next, counted as a fault's `segment` is."""
@@ -386,10 +389,6 @@ class _Started:
 
     def result(self) -> Operation[Any]:
         return (yield self.done)
-
-
-def _key(seat: Seat) -> tuple[int, int]:
-    return seat.stage.group.generation, seat.sequence
 
 
 def _fields(seat: Seat) -> dict[str, Any]:

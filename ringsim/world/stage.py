@@ -35,16 +35,12 @@ class Stage:
         self._undisturbed: dict[int, Undisturbed] = {}  # by sequence; at most two at a time
         self._by_messages: dict[int, int] = {}  # sequence -> how many members are not done
         self._results: dict[int, dict[int, Any]] = {}  # sequence -> rank -> result
-        self._lives = {member.name: member.incarnation for member in group.members}
+        self.lives = {member.name: member.incarnation for member in group.members}
         self._footprints: dict[tuple[tuple[int, int], ...], Footprint] = {}
 
     def connection(self, node: SimNode, to: str) -> Connection:
         """Return a member's connection to another, in this group."""
         return self.world.network.connection(node.address, self.world.address(to), self.group.generation)
-
-    def life(self, name: str) -> int:
-        """Return which life of a node is a member."""
-        return self._lives[name]
 
     # --- entering and leaving -----------------------------------------------------------------------------------------
 

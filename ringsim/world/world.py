@@ -135,6 +135,7 @@ class World:
         self.fidelity = fidelity
         self.seed = scenario.seed
         self.trace = trace
+        self._tells_messages = trace.detail == "messages"
         self.clock = Clock(shuffle_ties)
         self.sharing = Sharing(self.clock)
         self.moments = faults.Moments(self.clock)
@@ -206,11 +207,7 @@ class World:
         stage.is_broken = True
         generation = stage.group.generation
         self.network.kill(
-            lambda transfer: (
-                transfer.sequence is not None
-                and transfer.connection.channel == generation
-                and transfer.connection.source is node.address
-            )
+            lambda transfer: transfer.connection.channel == generation and transfer.connection.source is node.address
         )
         for member in stage.group.members:
             peer = self._lives[member.name].node
@@ -363,15 +360,14 @@ class World:
         connection = transfer.connection
         source, target = connection.source, self._lives[connection.target.name].node
         if target.alive and target.incarnation == transfer.life:
-            if self.trace.detail == "messages":
+            if self._tells_messages:
                 self._trace_message("deliver", target.name, transfer, source=source.name)
             message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-            if transfer.sequence is None:
+            if transfer.conversation is not None:
+                target.put(message, transfer.conversation)
+            else:
                 target.mailbox.put(message)
                 target.look()
-            else:
-                assert connection.channel is not None, "a collective has a generation"
-                target.put(message, connection.channel, transfer.sequence)
         elif self._answers(transfer):
             self._answer_with_reset(transfer, target)
 
@@ -395,16 +391,15 @@ class World:
         connection, now_ns = transfer.connection, self.clock.now_ns
         source, target = connection.source.name, connection.target.name
         self._accounts[source].wire(now_ns, change)
-        if transfer.sequence is None:
+        if transfer.conversation is None:
             self._accounts[target].wire(now_ns, change)
         else:
-            assert connection.channel is not None, "a collective has a generation"
-            self._lives[target].node.is_approached(connection.channel, transfer.sequence, change)
-        if change > 0 and self.trace.detail == "messages":
+            self._lives[target].node.is_approached(transfer.conversation, change)
+        if change > 0 and self._tells_messages:
             self._trace_message("depart", source, transfer, to=target)
 
     def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
-        tag = transfer.tag if transfer.sequence is None else (transfer.sequence, transfer.tag)
+        tag = transfer.tag if transfer.conversation is None else (transfer.conversation[1], transfer.tag)
         self.trace.record(self.clock.now_ns, rank, kind, tag=str(tag), size_bytes=transfer.size_bytes, **fields)
 
     # --- the end ------------------------------------------------------------------------------------------------------
