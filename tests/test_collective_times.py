@@ -230,8 +230,8 @@ def test_a_closed_form_is_right_to_the_nanosecond_where_nothing_is_shared(case, 
     found = gaps_of(times, ranks)
     for rank in range(ranks):
         # What was queued on a connection before has kept it busy, and arrives a latency after its last byte.
-        before = [(0, wires.free_ns(*pair) + wires.latency_ns(*pair)) for pair in times.left_ns if pair[0] == rank]
-        before = [(begin, end) for begin, end in before if wires.free]
+        queued = [pair for pair in times.left_ns if pair[0] == rank and wires.free_ns(*pair)]
+        before = [(0, wires.free_ns(*pair) + wires.latency_ns(*pair)) for pair in queued]
         spans = [*busy_spans(alone.flights, rank), *before]
         assert found[rank] == idle_spans(rank, enter_ns[rank], alone.finish[rank], spans)
     event(f"idle: {any(found)}")
