@@ -478,6 +478,19 @@ def test_a_message_that_comes_early_is_no_idle_time():
     assert spans(times)[:3] == [(0, 228, 5_228), (1, 0, 5_000), (2, 228, 5_456 + 128)]
 
 
+@pytest.mark.parametrize("late", range(4))
+@pytest.mark.parametrize("latency_ns", [0, 100])
+@pytest.mark.parametrize("name", IN_ROUNDS)
+def test_who_enters_at_the_beginning_of_time_is_idle_though_another_finishes_last(name, latency_ns, late):
+    wires = Wires(dict.fromkeys(pairs(4), 10**9), dict.fromkeys(pairs(4), latency_ns))
+    plan, enter_ns = ALGORITHMS[name].plan(4, 16), [5_000 if rank == late else 0 for rank in range(4)]
+    alone = Alone(plan, [Blank(16)] * 4, enter_ns, wires)
+    found = gaps_of(plan.times(Blank(16), enter_ns, wires, True), 4)
+    for rank in range(4):
+        assert found[rank] == idle_spans(rank, enter_ns[rank], alone.finish[rank], busy_spans(alone.flights, rank))
+    assert sum(map(bool, found)) >= 2
+
+
 def test_groups_need_not_be_neighbours():
     wires = Wires(dict.fromkeys(pairs(6), 10**8), dict.fromkeys(pairs(6), 1_000))
     plan, enter_ns = Hierarchical(((5, 0, 3), (1, 4, 2))), [0, 50, 0, 2_000, 7, 0]
