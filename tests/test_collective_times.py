@@ -230,8 +230,8 @@ def test_a_closed_form_is_right_to_the_nanosecond_where_nothing_is_shared(case, 
     found = gaps_of(times, ranks)
     for rank in range(ranks):
         # What was queued on a connection before has kept it busy, and arrives a latency after its last byte.
-        before = [(0, wires.free_ns(*pair) + wires.latency_ns(*pair)) for pair in times.left_ns if pair[0] == rank]
-        before = [(begin, end) for begin, end in before if wires.free]
+        queued = [pair for pair in times.left_ns if pair[0] == rank and wires.free_ns(*pair)]
+        before = [(0, wires.free_ns(*pair) + wires.latency_ns(*pair)) for pair in queued]
         spans = [*busy_spans(alone.flights, rank), *before]
         assert found[rank] == idle_spans(rank, enter_ns[rank], alone.finish[rank], spans)
     event(f"idle: {any(found)}")
@@ -476,6 +476,19 @@ def test_a_message_that_comes_early_is_no_idle_time():
     wires = Wires(dict.fromkeys(pairs(4), 10**9), dict.fromkeys(pairs(4), 100))
     times = TreeAllReduce().times(Blank(4), [0, 0, 0, 5_000], wires, False)
     assert spans(times)[:3] == [(0, 228, 5_228), (1, 0, 5_000), (2, 228, 5_456 + 128)]
+
+
+@pytest.mark.parametrize("late", range(4))
+@pytest.mark.parametrize("latency_ns", [0, 100])
+@pytest.mark.parametrize("name", IN_ROUNDS)
+def test_who_enters_at_the_beginning_of_time_is_idle_though_another_finishes_last(name, latency_ns, late):
+    wires = Wires(dict.fromkeys(pairs(4), 10**9), dict.fromkeys(pairs(4), latency_ns))
+    plan, enter_ns = ALGORITHMS[name].plan(4, 16), [5_000 if rank == late else 0 for rank in range(4)]
+    alone = Alone(plan, [Blank(16)] * 4, enter_ns, wires)
+    found = gaps_of(plan.times(Blank(16), enter_ns, wires, True), 4)
+    for rank in range(4):
+        assert found[rank] == idle_spans(rank, enter_ns[rank], alone.finish[rank], busy_spans(alone.flights, rank))
+    assert sum(map(bool, found)) >= 2
 
 
 def test_groups_need_not_be_neighbours():
