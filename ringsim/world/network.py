@@ -341,7 +341,10 @@ class Network:
         self._wire(transfer, +1)
         if connection.is_plain and self._sharing.occupy(connection.route.resources, transfer):
             transfer.since_ns = self.clock.now_ns
-            self._leaves(transfer, transfer.since_ns + self.transmission_ns(connection, transfer.size_bytes))
+            duration_ns = connection.durations.get(transfer.size_bytes)
+            if duration_ns is None:
+                duration_ns = self.transmission_ns(connection, transfer.size_bytes)
+            self._leaves(transfer, transfer.since_ns + duration_ns)
             if connection.queue or transfer.on_left is not None:
                 self._watch_departure(connection)
         elif self.settings.message_overhead:
@@ -444,9 +447,8 @@ class Network:
 
     def land(self, transfer: Transfer) -> None:
         """A message arrives."""
-        connection = transfer.connection
-        if connection.current is transfer:
-            self._count(connection, transfer)
+        if transfer.connection.current is transfer:
+            self._count(transfer.connection, transfer)
         self._wire(transfer, -1)
         self._arrived(transfer)
 

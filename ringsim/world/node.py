@@ -50,7 +50,7 @@ class SimNode:
         self._stage: Stage | None = None
         self._sequence = -1  # the collective started last in this group
         self._started: deque[_Started] = deque()  # the first of them is being played
-        self._seats: dict[Conversation, Seat] = {}
+        self.seats: dict[Conversation, Seat] = {}
         self._early: dict[Conversation, list[Message]] = {}  # for collectives that it has not entered
         self._approaching: dict[Conversation, int] = {}  # ... and how many are on their way
         self._computations = 0
@@ -205,7 +205,7 @@ class SimNode:
     def take(self, seat: Seat) -> None:
         """Take a seat: what comes for that collective is for it."""
         key = seat.conversation
-        self._seats[key] = seat
+        self.seats[key] = seat
         approaching = self._approaching.pop(key, 0)
         if approaching:
             seat.incoming += approaching
@@ -215,11 +215,11 @@ class SimNode:
 
     def has(self, seat: Seat) -> bool:
         """Say whether a seat is taken."""
-        return seat.conversation in self._seats
+        return seat.conversation in self.seats
 
     def drop(self, seat: Seat) -> None:
         """Leave a seat."""
-        del self._seats[seat.conversation]
+        del self.seats[seat.conversation]
 
     def finished(self, seat: Seat, result: Any) -> None:
         """A collective is done here: whoever waits for its result gets it, and the next one begins."""
@@ -243,26 +243,21 @@ class SimNode:
         self._started.clear()
         self._world.close(self, seat.stage)
 
-    def put(self, message: Message, conversation: Conversation) -> None:
-        """A message of a collective has come."""
-        seat = self._seats.get(conversation)
-        if seat is not None:
-            seat.put(message)
-        elif self._stage is None or conversation[0] >= self._stage.group.generation:
+    def keep(self, message: Message, conversation: Conversation) -> None:
+        """A message has come of a collective that this node has not entered."""
+        if self._stage is None or conversation[0] >= self._stage.group.generation:
             self._early.setdefault(conversation, []).append(message)
 
     def is_approached(self, conversation: Conversation, change: int) -> None:
-        """A message of a collective for this node goes on the wire (+1) or off it. It is awaited by who has entered."""
-        seat = self._seats.get(conversation)
-        if seat is None:
-            left = self._approaching.get(conversation, 0) + change
-            if left > 0:
-                self._approaching[conversation] = left
-            else:
-                self._approaching.pop(conversation, None)
-        elif change > 0 or seat.incoming:
-            seat.incoming += change
-            self.account.wire(self.clock.now_ns, change)
+        """A message goes on the wire (+1) or off it, of a collective that this node has not entered.
+
+        It is awaited, and so counts for this node's account, once it has entered.
+        """
+        left = self._approaching.get(conversation, 0) + change
+        if left > 0:
+            self._approaching[conversation] = left
+        else:
+            self._approaching.pop(conversation, None)
 
     def has_received(self, number: int) -> None:
         """So many messages of this step's collectives have been received: is that some fault's moment?"""
@@ -319,11 +314,11 @@ class SimNode:
         """Whom it waits for, and for what, in words."""
         if self._waits_for is not None or self.account.computing:
             return self._waits_for
-        return next((words for seat in self._seats.values() if (words := seat.waits_for())), None)
+        return next((words for seat in self.seats.values() if (words := seat.waits_for())), None)
 
     def look(self) -> None:
         """Something has reached this node: is it what it waits for?"""
-        for seat in list(self._seats.values()):
+        for seat in list(self.seats.values()):
             seat.look()
         event = self._event
         if event is None or event.triggered or self._ready is None:
@@ -358,9 +353,9 @@ class SimNode:
     def die(self) -> None:
         """This life is over: nothing of it goes on."""
         self.alive = False
-        for seat in list(self._seats.values()):
+        for seat in list(self.seats.values()):
             seat.leave()
-        self._seats.clear()
+        self.seats.clear()
         self._started.clear()
 
     def begin_step(self, step: int, **fields: Any) -> None:

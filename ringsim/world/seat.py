@@ -113,7 +113,7 @@ class Seat:
     def put(self, message: Message) -> None:
         """A message of this collective has come."""
         key = (message.source, message.tag)
-        if self._wanted == key:
+        if key == self._wanted:
             self._go(message)
         else:
             assert key not in self._inbox, f"two messages {message.tag} from {message.source} in one collective"

@@ -154,8 +154,12 @@ class Sharing:
 
         Nothing is to be done when it is: its `left_ns` says so to whoever comes next.
         """
+        now_ns = self._clock.now_ns
         for resource in resources:
-            if self._tasks[resource] or self._occupied_by(resource) is not None:
+            if self._tasks[resource]:
+                return False
+            before = self._occupant[resource]
+            if before is not None and before.left_ns >= now_ns and self._occupied_by(resource) is not None:
                 return False
         for resource in resources:
             self._occupant[resource] = occupant

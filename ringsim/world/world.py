@@ -357,19 +357,22 @@ class World:
         self.clock.at(when_ns, Phase.DELIVER, key, tell)
 
     def _arrived(self, transfer: Transfer) -> None:
-        connection = transfer.connection
+        connection, conversation = transfer.connection, transfer.conversation
         source, target = connection.source, self._lives[connection.target.name].node
-        if target.alive and target.incarnation == transfer.life:
-            if self._tells_messages:
-                self._trace_message("deliver", target.name, transfer, source=source.name)
-            message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-            if transfer.conversation is not None:
-                target.put(message, transfer.conversation)
-            else:
-                target.mailbox.put(message)
-                target.look()
-        elif self._answers(transfer):
-            self._answer_with_reset(transfer, target)
+        if not target.alive or target.incarnation != transfer.life:
+            if self._answers(transfer):
+                self._answer_with_reset(transfer, target)
+            return
+        if self._tells_messages:
+            self._trace_message("deliver", target.name, transfer, source=source.name)
+        message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
+        if conversation is None:
+            target.mailbox.put(message)
+            target.look()
+        elif conversation in target.seats:
+            target.seats[conversation].put(message)
+        else:
+            target.keep(message, conversation)
 
     def _answer_with_reset(self, transfer: Transfer, target: SimNode) -> None:
         """Nobody here has that connection, or ever had it."""
@@ -388,13 +391,19 @@ class World:
         return machine.up or machine.notice == "reset"
 
     def _on_wire(self, transfer: Transfer, change: int) -> None:
-        connection, now_ns = transfer.connection, self.clock.now_ns
+        connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
         source, target = connection.source.name, connection.target.name
         self._accounts[source].wire(now_ns, change)
-        if transfer.conversation is None:
+        if conversation is None:
             self._accounts[target].wire(now_ns, change)
         else:
-            self._lives[target].node.is_approached(transfer.conversation, change)
+            node = self._lives[target].node
+            seat = node.seats.get(conversation)
+            if seat is None:
+                node.is_approached(conversation, change)
+            elif change > 0 or seat.incoming:
+                seat.incoming += change
+                node.account.wire(now_ns, change)
         if change > 0 and self._tells_messages:
             self._trace_message("depart", source, transfer, to=target)
 
