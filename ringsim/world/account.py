@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 
-@dataclass
+@dataclass(slots=True)
 class Account:
     """The books of one node. Every setter first books the time since the last change.
 

@@ -45,7 +45,7 @@ _NEVER = 1 << 62
 _MILLION = 10**6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Address:
     """One life of one node, and the machine it lives on. `index` is its place in the canonical order."""
 
@@ -195,7 +195,7 @@ class Traffic:
     messages: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Route:
     """The resources a flow takes, the links they belong to, and the sum of their latencies.
 

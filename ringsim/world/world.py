@@ -69,7 +69,7 @@ class _Machine:
     notice: str = "reset"
 
 
-@dataclass
+@dataclass(slots=True)
 class _Life:
     node: SimNode
     process: simpy.Process | None = None
@@ -392,8 +392,8 @@ class World:
 
     def _on_wire(self, transfer: Transfer, change: int) -> None:
         connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
-        source, target = connection.source.name, connection.target.name
-        self._accounts[source].wire(now_ns, change)
+        target = connection.target.name
+        self._accounts[connection.source.name].wire(now_ns, change)
         if conversation is None:
             self._accounts[target].wire(now_ns, change)
         else:
@@ -404,8 +404,8 @@ class World:
             elif change > 0 or seat.incoming:
                 seat.incoming += change
                 node.account.wire(now_ns, change)
-        if change > 0 and self._tells_messages:
-            self._trace_message("depart", source, transfer, to=target)
+        if self._tells_messages and change > 0:
+            self._trace_message("depart", connection.source.name, transfer, to=target)
 
     def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
         tag = transfer.tag if transfer.conversation is None else (transfer.conversation[1], transfer.tag)
