@@ -182,16 +182,17 @@ class Undisturbed:
         ends_ns = {rank: int(finish_ns) for rank, finish_ns in enumerate(times.finish_ns)}
         for (source, _), arrive_ns in times.arrive_ns.items():
             ends_ns[source] = max(ends_ns[source], arrive_ns)
-        for rank, seat in self.seats.items():
+        for seat in self.seats.values():
             seat.node.account.wire(seat.entered_ns, +1)
-            seat.node.account.wire(ends_ns[rank], -1)
         for gap in times.gaps:
             for rank, begin_ns, end_ns in zip(
                 gap.ranks.tolist(), gap.begin_ns.tolist(), gap.end_ns.tolist(), strict=True
             ):
                 self.seats[rank].node.account.wire(begin_ns, -1)
                 self.seats[rank].node.account.wire(end_ns, +1)
-        for seat in self.seats.values():
+        for rank, seat in self.seats.items():
+            # After the gaps, because the last of them may end at this very instant.
+            seat.node.account.wire(ends_ns[rank], -1)
             seat.node.account.release()
         self._tell_flights(times.flights)
 
