@@ -101,8 +101,8 @@ class Undisturbed:
         if timeout_ns is not None and int(times.finish_ns.max()) - min(enter_ns) > timeout_ns:
             self.stage.disturb()  # Somebody may wait for too long.
             return
-        if times.may_meet and self._meet(times.flights):
-            self.stage.disturb()
+        if not self.footprint.is_disjoint and (not times.may_meet or self._meet(times.flights)):
+            self.stage.disturb()  # Two connections share a link, and a closed form that does not expect it is wrong.
             return
         self.times = times
         self._cancel()
