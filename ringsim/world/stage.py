@@ -179,6 +179,7 @@ class Stage:
         back = self.world.sharing.rewound(links.resources)
         for one in foreseen:
             one.give_up()
+        foreseen[0].occupy()
         seats = [seat for one in foreseen for seat in one.seats.values()]
         begin: list[tuple[int, tuple[Any, ...], Callable[[], None]]] = [
             (seat.entered_moment, (seat.node.address.index, seat.sequence), seat.take_and_begin) for seat in seats

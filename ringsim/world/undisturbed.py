@@ -162,6 +162,9 @@ class Undisturbed:
     def give_up(self) -> None:
         """It will be played by messages after all."""
         self._cancel()
+
+    def occupy(self) -> None:
+        """Its connections are busy with what is left of the collective before, which is not played again."""
         for pair, free_ns in self._free_ns.items():
             connection = self.footprint.connections[pair]
             connection.free_ns = max(connection.free_ns, free_ns)
