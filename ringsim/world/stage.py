@@ -97,7 +97,7 @@ class Stage:
     def finish(self, seat: Seat, result: Any) -> None:
         """A member has its result."""
         known_ns = seat.finished_ns
-        if known_ns is not None and seat.sequence not in self._undisturbed:
+        if known_ns is not None and seat.sequence in self._by_messages:
             # It was told long ago, and this is what followed from playing it again.
             if known_ns != self.world.clock.now_ns:
                 raise InvariantBroken(

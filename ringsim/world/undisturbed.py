@@ -145,12 +145,11 @@ class Undisturbed:
         seat.finished_ns = self.stage.world.clock.now_ns
         seat.received = self._received()[seat.rank]
         self._done += 1
-        is_over = self._done == len(self.seats)
-        if is_over:
+        if self._done == len(self.seats):
+            # Before the last member goes on: it may enter the next one, and disturb that.
             self._book()
-        self.stage.finish(seat, result)
-        if is_over:
             self.stage.over(self)
+        self.stage.finish(seat, result)
 
     def _received(self) -> dict[int, int]:
         assert self.times is not None, "its times are known"
