@@ -140,24 +140,28 @@ class Clock:
                     return "late"
                 self._play(moment)
 
-    def rewound(self, moment: int, begin: Sequence[tuple[int, tuple[Any, ...], Callable[[], None]]]) -> None:
-        """Play `begin` (each at its moment, with its key) and all that follows from it, from `moment` to the present.
+    def rewound(self, begin: Sequence[tuple[int, Callable[[], None]]]) -> None:
+        """Play `begin`, which are in order of their moments, and all that follows from it, up to the present.
 
-        What the present moment itself holds is played as well, because it may have happened already. What is then
-        still to come is written in the agenda of the present. Nothing in it may wake a process.
+        As with processes, an action comes when all that is due at its moment is through. What the present moment
+        itself holds is played as well, because it may have happened already. What is then still to come is written in
+        the agenda of the present. Nothing in it may wake a process.
         """
         present, agenda = self.moment, self._agenda
-        self._agenda, self.moment = [], moment
-        self._set(moment)
-        for when, key, action in begin:
-            self.enter(Entry(action), when // _PHASES, Phase(when % _PHASES), key)
-        while self._agenda and self._agenda[0][0] <= present:
-            self._set(self._agenda[0][0])
-            self._play(self._agenda[0][0])
-        self._set(present)
+        self._agenda, self.moment = [], 0
+        for moment, action in begin:
+            self._play_until(moment)
+            action()
+        self._play_until(present)
         for entry in self._agenda:
             heapq.heappush(agenda, entry)
         self._agenda = agenda
+
+    def _play_until(self, moment: int) -> None:
+        while self._agenda and self._agenda[0][0] <= moment:
+            self._set(self._agenda[0][0])
+            self._play(self._agenda[0][0])
+        self._set(moment)
 
     def _let_processes_run(self) -> None:
         """Let SimPy play this instant to its end: every process that was woken runs until it waits again."""
