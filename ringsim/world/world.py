@@ -102,7 +102,7 @@ def play(
     `auto` plays those that nothing disturbs in closed form. It must change nothing, and neither must `shuffle_ties`,
     which seeds a random order of SimPy's own ties.
     """
-    with _rare_collections():
+    with rare_collections():
         world = World(scenario, programs, extra_machines, trace, shuffle_ties, fidelity)
         ending = _play(world, scenario, programs)
         return world.close_books("stalled" if ending == "dry" else "late" if ending == "late" else "over")
@@ -128,7 +128,7 @@ def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> str:
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Let Python look for garbage less often: nearly all that a run makes lives to its end, or goes by itself."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 100)
