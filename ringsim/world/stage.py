@@ -127,7 +127,8 @@ class Stage:
                 raise InvariantBroken(f"{where}: {difference}")
 
     def abort(self, seat: Seat, error: NodeError) -> None:
-        """A member has given a collective up."""
+        """A member has given a collective up. The one before may not be over for the others; then it is played."""
+        self.disturb()
         seat.leave()
         seat.node.aborted(seat, error)
 
