@@ -74,6 +74,8 @@ class SimNode:
         return self.group.ranks[self.name]
 
     def join(self, group: Group) -> None:
+        if self._stage is not None:
+            self._stage.disturb()  # Once it is in a new group, nothing of the old one reaches it any more.
         self._stage = self._world.stage(group)
         self._sequence = -1
         self.step = _NO_STEP
