@@ -247,6 +247,33 @@ def collective(
     return 0
 
 
+@cli.command()
+@click.option("--only", metavar="NAMES", help="These rows alone, such as messages_64,validate.")
+@click.option("--quick", is_flag=True, help="Leave out the rows that take minutes, or thousands of machines.")
+@_json
+def bench(only: str | None, quick: bool, as_json: bool) -> int:
+    """Measure how fast ringsim is, beside references in the same process.
+
+    What counts is the ratio of two times that were taken in turn. A bar that is not met is a figure, not an error.
+    """
+    from ringsim.bench.stopwatch import measure
+    from ringsim.bench.suite import chosen
+
+    figures = []
+    for case in chosen(only, quick=quick):
+        if not as_json:
+            click.echo(f"measuring {case.name} ...", err=True)
+        with _ctrl_c():
+            figures.append(measure(case))
+    if as_json:
+        click.echo(json.dumps([figure.summary() for figure in figures], indent=2))
+    else:
+        from ringsim.report.bench import bench_table
+
+        _show(bench_table(figures))
+    return 0
+
+
 @cli.command("list")
 @_json
 def list_(as_json: bool) -> int:

@@ -1,0 +1,216 @@
+"""The references of the benchmark are right, and its rows are data. Nothing here looks at how long anything took."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringsim.bench import flows, rings, training
+from ringsim.bench.case import Bars, Case, Contest, Figure
+from ringsim.bench.flows import Flow, refilled_ends, shared_ends
+from ringsim.bench.stopwatch import measure
+from ringsim.bench.suite import CASES, chosen
+from ringsim.cli import run_command
+from ringsim.collectives.ring import RingAllReduce
+from ringsim.errors import InvariantBroken, UsageError
+from ringsim.learning.data import load
+from ringsim.learning.plain_loop import plain_loop
+from ringsim.report.bench import bar_words
+from ringsim.scenario import Synthetic
+from ringsim.world.naive import naive_ring_ns
+
+# At which size each row is run here: small enough to be over at once.
+TINY = {case.name: 4 if case.name in ("thousand_nodes", "validate") else 16 for case in CASES}
+WITHOUT_A_PROCESS = [case for case in CASES if case.name != "validate"]
+
+# --- the references ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5, 8])
+def test_naive_simpy_ends_at_the_textbook_s_time(ranks):
+    size_bytes, bandwidth, latency_ns = 4_000 * ranks, 10**9, 100_000
+    expected = RingAllReduce().predicted_ns(ranks, size_bytes, latency_ns, bandwidth)
+    assert naive_ring_ns([4_000] * ranks, bandwidth, latency_ns) == expected
+
+
+@pytest.mark.parametrize("ranks", [2, 7, 16, 32])  # 7 does not divide the length: the segments differ
+def test_closed_form_whole_run_messages_and_naive_simpy_end_at_the_same_nanosecond(ranks):
+    contests = [
+        rings.closed_form(ranks, against_naive=True),
+        rings.whole(ranks, against_naive=True),
+        rings.whole(ranks, fidelity="message", against_naive=True),
+    ]
+    answers = [run() for contest in contests for run in (contest.ours, contest.reference)]
+    assert len(set(answers)) == 1
+    assert answers[0] > 0
+
+
+def test_a_ring_that_stands_for_messages_says_how_many():
+    assert rings.whole(16).messages == rings.closed_form(16).messages == 2 * 16 * 15
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_global_refill_gives_every_flow_the_nanosecond_that_the_world_gives_it(data):
+    links = data.draw(st.integers(1, 6))
+    # Few different rates, so that flows come to have equal ones, part, and have equal ones again.
+    capacity = data.draw(st.lists(st.sampled_from([10**9, 2 * 10**9]), min_size=links, max_size=links))
+    route = st.lists(st.integers(0, links - 1), min_size=1, max_size=3, unique=True).map(tuple)
+    flow = st.builds(Flow, st.integers(0, 20_000), st.integers(1, 60_000), route)
+    every = data.draw(st.lists(flow, min_size=1, max_size=12))
+    assert shared_ends(every, capacity) == refilled_ends(every, capacity)
+
+
+def test_equal_flows_into_one_link_end_together_and_the_refill_knows_it():
+    assert refilled_ends([Flow(0, 1_000, (0,))] * 5, [10**6]) == [5 * 10**6] * 5
+
+
+def test_the_flows_of_the_benchmark_end_at_different_times_and_share_links():
+    for contest in (flows.one_link(64, refilled=True), flows.fat_tree(64, refilled=True)):
+        ends = contest.ours()
+        assert len(set(ends)) == 64
+        assert contest.reference() == ends
+    every, capacity = flows.fat_tree(64, refilled=True).ours.args
+    alone = [shared_ends([flow], capacity)[0] for flow in every]
+    slowed = [end > quickest for end, quickest in zip(flows.fat_tree(64, refilled=True).ours(), alone, strict=True)]
+    assert sum(slowed) > 32
+
+
+def test_the_plain_loop_takes_one_step_as_the_formula_says():
+    data = load(Synthetic(kind="synthetic", samples=6, features=3, classes=4), seed=1)
+    rows = [np.array([0, 1, 2], np.int32), np.array([3, 4, 5], np.int32)]
+    # From zeros every chance is 1/4, so the gradient of softmax regression is known by hand.
+    wrong = np.full((6, 4), 0.25) - np.eye(4)[data.train_y]
+    bias, kernel = -0.5 * wrong.mean(axis=0), -0.5 * data.train_x.T @ wrong / 6
+    logits = data.test_x @ kernel + bias
+    right = logits[np.arange(len(data.test_y)), data.test_y]
+    expected = float(np.mean(np.log(np.exp(logits).sum(axis=1)) - right))
+    assert plain_loop(data, np.zeros(16, np.float32), [rows], rate=0.5) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_plain_loop_and_the_whole_run_end_at_the_same_loss():
+    contest = training.ring_training(3)
+    loss, expected = contest.ours(), contest.reference()
+    assert contest.same is not None
+    assert contest.same(loss, expected)
+    assert not contest.same(loss, expected * 1.01)
+    assert 0 < loss < math.log(10)  # It has learned something, so that the loop had to learn the same.
+
+
+# --- the rows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", WITHOUT_A_PROCESS, ids=lambda case: case.name)
+def test_every_row_runs_at_a_tiny_size_and_is_plain_data(case: Case):
+    figure = measure(case, size=TINY[case.name], rounds=1)
+    summary = json.loads(json.dumps(figure.summary()))
+    assert summary["name"] == case.name
+    assert (summary["reference_seconds"] is None) == (case.reference is None) == (summary["ratio"] is None)
+    assert (summary["peak_bytes"] is None) == (case.bars.bytes_max is None)
+    assert str(TINY[case.name]) in summary["what"]
+
+
+def test_validate_and_its_reference_both_succeed():
+    (case,) = chosen("validate")
+    contest = case.prepare(2)
+    assert contest.reference is not None
+    assert contest.ours() == contest.reference() == 0
+
+
+def test_names_are_unique_and_quick_leaves_out_what_is_slow():
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names)
+    left_out = set(names) - {case.name for case in chosen(quick=True)}
+    assert left_out == {"thousand_nodes", "closed_form_4096", "whole_4096", "growth"}
+
+
+@pytest.mark.parametrize(
+    ("only", "quick", "said"),
+    [
+        ("mesages_64", False, 'there is no row "mesages_64"; choose from messages_64'),
+        ("messages_64,xyzzy", False, "choose from closed_form_256, whole_256"),
+        ("growth", True, "growth is one of the rows that --quick leaves out"),
+    ],
+)
+def test_a_row_that_cannot_be_chosen_is_refused_with_what_would_be_right(only, quick, said):
+    with pytest.raises(UsageError, match=r"^--only: ") as caught:
+        chosen(only, quick=quick)
+    assert said in str(caught.value)
+
+
+NO_BARS = Bars()
+
+
+def case_of(ours, reference=None, bars: Bars = NO_BARS) -> Case:
+    return Case("made_up", "{size} things", 2, lambda size: Contest(ours, reference), "another way", bars)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "said"),
+    [(1, 2, r"answers 1, and its reference \(another way\) 2$"), ([5, 6, 7], [5, 8, 9], r"answers 6, .* 8$")],
+)
+def test_a_fast_wrong_answer_is_an_error_that_says_what_differs(answer, expected, said):
+    with pytest.raises(InvariantBroken, match=said):
+        measure(case_of(lambda: answer, lambda: expected))
+
+
+def test_each_side_runs_once_a_round_and_in_turn():
+    ran: list[str] = []
+    measure(case_of(lambda: ran.append("ours"), lambda: ran.append("reference")), rounds=3)
+    assert ran == ["ours", "reference"] * 3
+
+
+@pytest.mark.parametrize(
+    ("bars", "met"),
+    [
+        (Bars(), None),
+        (Bars(seconds_max=2.0), True),
+        (Bars(seconds_max=0.5), False),
+        (Bars(ratio_max=0.25), True),
+        (Bars(seconds_max=2.0, ratio_max=0.1), False),
+        (Bars(bytes_max=100), False),
+        (Bars(bytes_max=1_000), True),
+    ],
+    ids=lambda value: bar_words(value) or "no bar" if isinstance(value, Bars) else str(value),
+)
+def test_all_bars_have_to_be_met(bars: Bars, met):
+    assert bars.met(seconds=1.0, ratio=0.2, peak_bytes=500) is met
+
+
+def test_a_bar_whose_figure_is_missing_is_not_met():
+    assert Bars(ratio_max=1.0).met(seconds=1.0, ratio=None, peak_bytes=None) is False
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_suite(monkeypatch):
+    """A suite of two rows which are over at once; the second misses its bar, whatever the machine."""
+    rows = (case_of(lambda: 1, lambda: 1), case_of(lambda: 1, bars=Bars(seconds_max=0.0)))
+    monkeypatch.setattr("ringsim.bench.suite.CASES", rows)
+
+
+def test_json_has_all_figures_and_a_missed_bar_is_no_failure(small_suite, capsys):
+    assert run_command(["bench", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["met"] for row in rows] == [None, False]
+    assert all(set(row) == set(Figure.__dataclass_fields__) for row in rows)
+
+
+def test_the_table_is_on_stdout_and_progress_on_stderr(small_suite, capsys):
+    assert run_command(["bench"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("name ")
+    assert "at most 0 s" in out
+    assert err == "measuring made_up ...\n" * 2
+
+
+def test_a_row_that_does_not_exist_is_a_mistake_of_usage(capsys):
+    assert run_command(["bench", "--only", "xyzzy"]) == 2
+    assert "there is no row" in capsys.readouterr().err
