@@ -85,7 +85,7 @@ class SimNode:
         if group.generation > 0:
             # The ring has been re-formed: until training goes on, this is the failure's time, not training's.
             self.account.set(self.now_ns, recovering=True)
-        self.record("world", generation=group.generation, members=group.names)
+        self.record("world", generation=group.generation, members=self._stage.member_names)
 
     # --- work and time ------------------------------------------------------------------------------------------------
 

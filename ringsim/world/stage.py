@@ -32,6 +32,7 @@ class Stage:
     def __init__(self, world: World, group: Group):
         self.world = world
         self.group = group
+        self.member_names = list(group.names)  # one list for what all members tell the trace
         self.is_broken = False  # a member has left it
         self._undisturbed: dict[int, Undisturbed] = {}  # by sequence; at most two at a time
         self._by_messages: dict[int, int] = {}  # sequence -> how many members are not done
