@@ -15,8 +15,9 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ringsim.result import Result
+    from ringsim.scenario import Cluster
     from ringsim.scenario_file import Loaded
     from ringsim.trace import Event
 
@@ -189,6 +191,59 @@ def compare(
         click.echo(json.dumps([result.summary() for _, result in results], indent=2))
     elif not quiet:
         _show(compare_table(results))
+    return 0
+
+
+@cli.command()
+@click.argument("file", required=False)
+@click.option("--topology", metavar="NAME", help="How machines are linked, such as star.")
+@click.option("--nodes", metavar="NUMBER", help="Machines.  [default: 8]")
+@click.option("--bandwidth", metavar="RATE", help='Of each link and direction.  [default: "50 Mbit/s"]')
+@click.option("--latency", metavar="DURATION", help='Of each link.  [default: "20 us"]')
+@click.option("--transport", metavar="NAME", help="What travels beside the payload, such as ideal or framed.")
+@click.option("--algorithm", metavar="NAMES", default="ring,tree", show_default=True, help="Collectives to measure.")
+@click.option(
+    "--size",
+    metavar="SIZES",
+    default="4KB:4MB:x10",
+    show_default=True,
+    help="Of the vector: a list, or from:to:xFACTOR.",
+)
+@click.option(
+    "--fidelity",
+    type=click.Choice(["auto", "message"]),
+    default="auto",
+    show_default=True,
+    help="message: play every message, also where nothing disturbs them.",
+)
+@_set
+@_json
+def collective(
+    file: str | None,
+    algorithm: str,
+    size: str,
+    fidelity: Any,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    **options: str | None,
+) -> int:
+    """Time collectives alone on a network, by size: the nccl-tests of the simulator.
+
+    The network is that of FILE, a scenario, or a star of equal machines. Options that are given change it.
+    """
+    cluster = _cluster(file, options, overrides, quiet=as_json)
+    from ringsim.measure import compare, sizes_of
+    from ringsim.report.progress import counted
+
+    names, sizes = [name.strip() for name in algorithm.split(",")], sizes_of(size)
+    with counted("measuring", len(names) * len(sizes), shown=not as_json) as done, _ctrl_c():
+        found = compare(cluster, names, sizes, fidelity, done)
+    if as_json:
+        click.echo(json.dumps([one.summary() for one in found.measurements], indent=2))
+    else:
+        from ringsim.report.collective import collective_table
+
+        _show(collective_table(found))
     return 0
 
 
@@ -383,6 +438,39 @@ def _load(file: str, overrides: Sequence[str], seed: int | None, quiet: bool) ->
         for note in loaded.notes:
             click.echo(f"note: {note}", err=True)
     return loaded
+
+
+# The options of `collective` that change the network, and the keys that they stand for.
+_NETWORK = {
+    "nodes": "cluster.nodes",
+    "topology": "cluster.network.topology",
+    "bandwidth": "cluster.network.bandwidth",
+    "latency": "cluster.network.latency",
+    "transport": "cluster.network.transport.kind",
+}
+_EIGHT_MACHINES = """
+name: collective
+task: {steps: 1}
+cluster: {nodes: 8, network: {bandwidth: 50 Mbit/s, latency: 20 us}}
+strategy: {name: local}
+"""
+
+
+def _cluster(file: str | None, options: Mapping[str, str | None], overrides: Sequence[str], quiet: bool) -> Cluster:
+    """Return the cluster of a scenario, or eight machines, with what the options say. Mistakes name the option."""
+    from ringsim import scenario_file
+
+    given = {f"--set {_NETWORK[name]}={text}": f"--{name} {text}" for name, text in options.items() if text is not None}
+    sets = [*(words.removeprefix("--set ") for words in given), *overrides]
+    try:
+        if file is not None:
+            # Faults are not played here, and need not fit the machines that the options leave.
+            return _load(file, ["faults=[]", *sets], None, quiet).scenario.cluster
+        return scenario_file.parse(_EIGHT_MACHINES, "<eight machines>", sets).scenario.cluster
+    except ScenarioInvalid as error:
+        raise ScenarioInvalid(
+            tuple(replace(problem, place=given.get(problem.place, problem.place)) for problem in error.problems)
+        ) from None
 
 
 def _play(loaded: Loaded, trace: Any, *, shown: bool) -> Result:

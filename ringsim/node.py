@@ -39,6 +39,14 @@ class Group:
     generation: int
     members: tuple[Member, ...]
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Every member looks its group up: that of a thousand would be hashed a thousand times.
+        return hash((self.generation, self.members))
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(member.name for member in self.members)

@@ -1,8 +1,9 @@
 """The trace: what happened, in integers, one canonical JSON line an event; and the two digests.
 
 An event is (time_ns, node, kind, fields). Lines are sorted by time, node, kind, and the order in which that node
-recorded them: no global counter, so no accidental order between nodes. (At one instant `collective_enter` therefore
-stands before the `compute_end` that it followed.) Two digests say whether two runs are the same:
+recorded them (messages: by peer and tag): no global counter, so no accidental order between nodes. (At one instant
+`collective_enter` therefore stands before the `compute_end` that it followed.) Two digests say whether two runs are the
+same:
 
     schedule    what happened when: the same on every machine, whatever the detail of the trace
     numbers     losses, accuracies and parameters: the same bits in the same numerical environment
@@ -101,7 +102,15 @@ class Trace:
     def events(self) -> tuple[Event, ...]:
         """Return all events in canonical order."""
         # sorted() keeps the order of equals, which is the order in which that node recorded them.
-        return tuple(sorted(self._events, key=lambda event: (event.time_ns, event.node, event.kind)))
+        return tuple(sorted(self._events, key=_place))
+
+
+def _place(event: Event) -> tuple[Any, ...]:
+    if event.kind not in MESSAGE_KINDS:
+        return event.time_ns, event.node, event.kind
+    # A collective in closed form tells its messages when it is over, so those of one instant go by whom and what.
+    peer = event.fields["to"] if event.kind == "depart" else event.fields["source"]
+    return event.time_ns, event.node, event.kind, peer, event.fields["tag"]
 
 
 def digest(events: Iterable[Event], kinds: Iterable[str]) -> str:

@@ -181,7 +181,9 @@ def test_speed_up_is_against_the_local_twin(small: str, capsys: pytest.CaptureFi
 HEAVY = ("jax", "networkx", "numpy", "simpy", "optax", "rich")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["validate", "4node_fail"], ["list"], ["schema"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["validate", "4node_fail"], ["list"], ["schema"], ["collective", "--help"]]
+)
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys\nfrom ringsim.cli import run_command\n"

@@ -137,7 +137,7 @@ def shown_as(printed: str) -> list[str]:
 
 def console_blocks() -> list[Any]:
     found = []
-    for block in blocks(page("first_run.md"), "console"):
+    for block in blocks(page("first_run.md") + page("collectives.md"), "console"):
         command, _, printed = block.removeprefix("$ ").partition("\n")
         marks = [pytest.mark.long] if " compare " in command else []
         found.append(pytest.param(command, printed, id=command, marks=marks))
@@ -145,7 +145,7 @@ def console_blocks() -> list[Any]:
 
 
 @pytest.mark.parametrize(("command", "printed"), console_blocks())
-def test_a_command_prints_what_the_first_run_shows(
+def test_a_command_prints_what_the_pages_show(
     command: str, printed: str, main_job: MainJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program, *arguments = shlex.split(command)

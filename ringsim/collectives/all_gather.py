@@ -73,6 +73,10 @@ class AllGather:
         """
         return alpha_beta_ns(ranks - 1, Fraction((ranks - 1) * size_bytes, ranks), alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: N(N-1)."""
+        return ranks * (ranks - 1)
+
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""
         return odd_one_out("an all-gather", results)

@@ -78,6 +78,10 @@ class Broadcast:
         rounds = rounds_of_a_tree(ranks)
         return alpha_beta_ns(rounds, rounds * size_bytes, alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: N-1."""
+        return ranks - 1
+
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank holds something else than rank 0."""
         for rank, result in enumerate(results):

@@ -11,12 +11,14 @@
 
 In an exchange a rank sends, receives its partner's message, and waits until its own last byte has left. An element is
 summed over a tree of halves: the folded vectors, then those P/2 apart, then P/4, ...; addition of two floats commutes,
-so the bits are the same for every part. Cost, on uniform links and with N a power of two:
+so the order is the same for every part, and it is that of the binomial tree. Cost, on uniform links and with N a power
+of two:
 
     T = 2 log2(N) path latency + 2 (N-1)/N S / bandwidth
 
-the bytes of the ring with the latency of a tree; fold and unfold add path latency + S / bandwidth each. What is not
-here: topologies on which exchanges over long distances share links (the network knows).
+the bytes of the ring with the latency of a tree. Fold and unfold add path latency + S / bandwidth each; on a star the
+fold takes longer, because a rank that waits for none sends its first half at once, on the downlink of its partner's
+fold. What is not here: topologies on which exchanges over long distances share links (the network knows).
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from ringsim.collectives.cost import alpha_beta_ns
 from ringsim.collectives.in_memory import play_in_memory
-from ringsim.collectives.rounds import Round, connections_of, exchange, round_times
+from ringsim.collectives.rounds import Integers, Round, connections_of, exchange, messages_of, round_times
 from ringsim.collectives.vectors import ELEMENT_BYTES, join, odd_one_out, segment_bounds
 from ringsim.node import Operation
 from ringsim.plan import Seat, Times, Wires
@@ -98,35 +102,31 @@ class HalvingDoubling:
     def rounds(ranks: int, length: int) -> list[Round]:
         """Return its rounds.
 
-        >>> [(one.tag, one.hops) for one in HalvingDoubling.rounds(2, 3)]
-        [(('halve', 1), [(0, 1, 4), (1, 0, 8)]), (('double', 1), [(0, 1, 8), (1, 0, 4)])]
+        >>> [(one.tag, one.targets.tolist(), one.size_bytes.tolist()) for one in HalvingDoubling.rounds(2, 3)]
+        [(('halve', 1), [1, 0], [4, 8]), (('double', 1), [1, 0], [8, 4])]
         """
-        inner, whole_bytes = power_of_two_within(ranks), ELEMENT_BYTES * length
-        offsets = [ELEMENT_BYTES * bound for bound in segment_bounds(length, inner)]
+        inner = power_of_two_within(ranks)
+        inside, outside = np.arange(inner), np.arange(inner, ranks)
+        offsets = ELEMENT_BYTES * np.array(segment_bounds(length, inner))
 
-        def part_bytes(rank: int, segments: int) -> int:
-            """Return the size of the part of so many segments that this rank's own segment is in."""
+        def part_bytes(rank: Integers, segments: int) -> Integers:
+            """Return the size of the part of so many segments that a rank's own segment is in."""
             first = rank - rank % segments
-            return offsets[first + segments] - offsets[first]
+            size_bytes: Integers = offsets[first + segments] - offsets[first]
+            return size_bytes
 
-        folding = [(rank + inner, rank) for rank in range(ranks - inner)]
-        fold = [Round("fold", [(source, target, whole_bytes) for source, target in folding])]
-        unfold = [Round("unfold", [(target, source, whole_bytes) for source, target in folding])]
+        whole_bytes = np.full(len(outside), ELEMENT_BYTES * length)
+        fold = Round("fold", outside, outside - inner, whole_bytes)
+        unfold = Round("unfold", outside - inner, outside, whole_bytes)
         # A rank gives away the half in which its partner's segment is, and gets it back finished.
-        halving = [
-            Round(("halve", d), [(rank, rank ^ d, part_bytes(rank ^ d, d)) for rank in range(inner)])
-            for d in _halvings(inner)
-        ]
-        doubling = [
-            Round(("double", d), [(rank, rank ^ d, part_bytes(rank, d)) for rank in range(inner)])
-            for d in reversed(_halvings(inner))
-        ]
+        halving = [Round(("halve", d), inside, inside ^ d, part_bytes(inside ^ d, d)) for d in _halvings(inner)]
+        doubling = [Round(("double", d), inside, inside ^ d, part_bytes(inside, d)) for d in reversed(_halvings(inner))]
         exchanges = halving + doubling
-        return fold + exchanges + unfold if folding else exchanges
+        return [fold, *exchanges, unfold] if ranks > inner else exchanges
 
     def connections(self, ranks: int) -> list[tuple[int, int]]:
         """Every exchange, both ways."""
-        return connections_of(self.rounds(ranks, 0))
+        return connections_of(self.rounds(ranks, 0), ranks)
 
     def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
         """Return when all is done, round by round, and always every flight."""
@@ -146,6 +146,10 @@ class HalvingDoubling:
         foldings = 2 * (ranks > inner)
         volume = Fraction(2 * (inner - 1) * size_bytes, inner) + foldings * size_bytes
         return alpha_beta_ns(2 * len(_halvings(inner)) + foldings, volume, alpha_ns, bandwidth)
+
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: those of all rounds."""
+        return messages_of(self.rounds(ranks, 0))
 
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from ringsim.collectives.all_gather import AllGather
 from ringsim.collectives.cost import alpha_beta_ns
 from ringsim.collectives.in_memory import play_in_memory
 from ringsim.collectives.reduce_scatter import ReduceScatter
 from ringsim.collectives.ring import RingAllReduce
-from ringsim.collectives.rounds import Round, connections_of, round_times
+from ringsim.collectives.rounds import Integers, Round, connections_of, messages_of, round_times
 from ringsim.collectives.vectors import ELEMENT_BYTES, odd_one_out, segment_length
 from ringsim.errors import UsageError
 from ringsim.node import Message, Operation, Sent
@@ -78,23 +80,23 @@ class Hierarchical:
     def rounds(self, length: int) -> list[Round]:
         """Return its rounds: all groups do theirs at once.
 
-        >>> [(one.tag, one.hops[0]) for one in Hierarchical(((0, 1), (2, 3))).rounds(8)][1:]
-        [(('across', 0), (0, 2, 8)), (('across', 1), (0, 2, 8)), (('inside', 1), (0, 1, 16))]
+        >>> [(one.tag, one.targets.tolist()) for one in Hierarchical(((0, 1), (2, 3))).rounds(8)][:2]
+        [(('inside', 0), [1, 0, 3, 2]), (('across', 0), [2, 0, 3, 1])]
         """
-        inside, across = self.groups, tuple(zip(*self.groups, strict=True))
-        size = len(inside[0])
-        whole = [length] * len(inside)
-        slices = [segment_length(length, size, (place + 1) % size) for place in range(size)]
+        inside = np.array(self.groups)
+        groups, size = inside.shape
+        whole = np.full(groups, length)
+        slices = np.array([segment_length(length, size, (place + 1) % size) for place in range(size)])
         return [
             *_ring_rounds("inside", range(size - 1), inside, whole),
-            *_ring_rounds("across", range(2 * (len(inside) - 1)), across, slices),
+            *_ring_rounds("across", range(2 * (groups - 1)), inside.T, slices),
             *_ring_rounds("inside", range(size - 1, 2 * (size - 1)), inside, whole),
         ]
 
     def connections(self, ranks: int) -> list[tuple[int, int]]:
         """Each rank's connection to its right in the group, and to its right across the groups."""
         self._check(ranks)
-        return connections_of(self.rounds(0))
+        return connections_of(self.rounds(0), ranks)
 
     def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
         """Return when all is done, round by round, and always every flight."""
@@ -114,6 +116,10 @@ class Hierarchical:
         size, groups = len(self.groups[0]), len(self.groups)
         volume = Fraction(2 * (size - 1), size) + Fraction(2 * (groups - 1), ranks)
         return alpha_beta_ns(2 * (size - 1) + 2 * (groups - 1), volume * size_bytes, alpha_ns, bandwidth)
+
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: those of all rounds."""
+        return messages_of(self.rounds(0))
 
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""
@@ -145,21 +151,14 @@ class _Part:
         return self.seat.receive(source, (self.where, tag), timeout_ns, watching)
 
 
-def _ring_rounds(where: str, steps: range, rings: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[Round]:
-    """Return the steps of several rings at once, each over a vector of its own length."""
-    return [
-        Round(
-            (where, step),
-            [
-                (
-                    rank,
-                    ring[(place + 1) % len(ring)],
-                    ELEMENT_BYTES * segment_length(length, len(ring), (place - step) % len(ring)),
-                )
-                for ring, length in zip(rings, lengths, strict=True)
-                for place, rank in enumerate(ring)
-            ],
-            waits=False,
-        )
-        for step in steps
-    ]
+def _ring_rounds(where: str, steps: range, rings: Integers, lengths: Integers) -> list[Round]:
+    """Return the steps of several rings at once, one in each row, each over a vector of its own length."""
+    size = rings.shape[1]
+    right = np.roll(rings, -1, axis=1)
+    shortest, longer = (column[:, None] for column in divmod(lengths, size))
+    rounds = []
+    for step in steps:
+        segment = (np.arange(size) - step) % size
+        size_bytes = ELEMENT_BYTES * (shortest + (segment < longer))
+        rounds.append(Round((where, step), rings.ravel(), right.ravel(), size_bytes.ravel(), waits=False))
+    return rounds

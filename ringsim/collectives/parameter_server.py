@@ -99,6 +99,10 @@ class ParameterServerAllReduce:
         share = max(Fraction(self._workers(ranks), self.servers), Fraction(1))
         return alpha_beta_ns(2, 2 * share * size_bytes, alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: 2WM for W workers and M servers."""
+        return 2 * self._workers(ranks) * self.servers
+
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which worker ended with other bits than worker 0. (A server has only its range.)"""
         return odd_one_out("a sum by parameter servers", results[: self._workers(len(results))])

@@ -71,6 +71,10 @@ class ReduceScatter:
         """
         return alpha_beta_ns(ranks - 1, Fraction((ranks - 1) * size_bytes, ranks), alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: N(N-1)."""
+        return ranks * (ranks - 1)
+
     def disagreement(self, results: Sequence[tuple[int, Any]]) -> str | None:
         """Say which rank ended with another's segment. (The bits of a segment have nothing to agree with.)"""
         for rank, (segment, _) in enumerate(results):

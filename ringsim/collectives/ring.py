@@ -92,6 +92,10 @@ class RingAllReduce:
         """
         return alpha_beta_ns(2 * (ranks - 1), Fraction(2 * (ranks - 1) * size_bytes, ranks), alpha_ns, bandwidth)
 
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: 2N(N-1)."""
+        return 2 * ranks * (ranks - 1)
+
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank got which segment wrong, and in which step: the first on the segment's way from its owner."""
         if all(same_bits(results[0], other) for other in results[1:]):

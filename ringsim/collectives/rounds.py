@@ -10,24 +10,27 @@ here: which rounds a collective has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ringsim.node import Operation
 from ringsim.plan import Flight, Gaps, Parcels, Seat, Times, Wires
 
-Span = tuple[int, int]
+Integers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Round:
-    """One round: `hops` are (source, target, size in bytes), with no source and no target twice."""
+    """One round: message i goes from `sources[i]` to `targets[i]`. No source is there twice, and no target."""
 
     tag: Any
-    hops: Sequence[tuple[int, int, int]]
+    sources: Integers
+    targets: Integers
+    size_bytes: Integers
     waits: bool = True
 
 
@@ -39,72 +42,131 @@ def exchange(seat: Seat, peer: str, outgoing: Any, tag: Any, timeout_ns: int | N
     return message.payload
 
 
-def connections_of(rounds: Iterable[Round]) -> list[tuple[int, int]]:
-    """Return (source, target) of every connection, in the order of first use."""
-    return list(dict.fromkeys((source, target) for one in rounds for source, target, _ in one.hops))
+def connections_of(rounds: Sequence[Round], ranks: int) -> list[tuple[int, int]]:
+    """Return (source, target) of every connection, in order."""
+    return [divmod(pair, ranks) for pair in np.unique(_Messages.of(rounds).pairs(ranks)).tolist()]
 
 
-def round_times(rounds: Iterable[Round], enter_ns: Sequence[int], wires: Wires) -> Times:
+def messages_of(rounds: Sequence[Round]) -> int:
+    """Return how many messages all rounds have together."""
+    return sum(len(one.sources) for one in rounds)
+
+
+def round_times(rounds: Sequence[Round], enter_ns: Sequence[int], wires: Wires) -> Times:
     """Return when all is done, if no two flights meet on a link."""
-    begin = list(enter_ns)
-    left_ns: dict[tuple[int, int], int] = {}
-    arrive_ns: dict[tuple[int, int], int] = {}
-    numbers: dict[tuple[int, int, int], int] = {}
-    flights: list[Flight] = []
-    for one in rounds:
-        ahead = list(begin)  # Whoever sends in this round has not yet waited for what it receives in it.
-        for hop in one.hops:
-            source, target, _ = hop
-            pair = (source, target)
-            free = left_ns[pair] if pair in left_ns else wires.free_ns(source, target)
-            depart = max(begin[source], free)
-            left = left_ns[pair] = depart + wires.transmission_ns(*hop)
-            arrive = arrive_ns[pair] = left + wires.latency_ns(source, target)
-            flights.append(Flight(*hop, one.tag, depart, left, arrive))
-            numbers[hop] = numbers.get(hop, 0) + 1
-            ahead[target] = max(ahead[target], arrive)
-            if one.waits:
-                ahead[source] = max(ahead[source], left)
-        begin = ahead
+    ranks, every = len(enter_ns), _Messages.of(rounds)
+    pairs, connection = np.unique(every.pairs(ranks), return_inverse=True)
+    ends = [divmod(pair, ranks) for pair in pairs.tolist()]
+    # Of a connection's messages many have one size: the wires are asked once for each.
+    sizes, size = np.unique(every.size_bytes, return_inverse=True)
+    kinds, kind, numbers = np.unique(connection * len(sizes) + size, return_inverse=True, return_counts=True)
+    parcels = []
+    for one, number in zip(kinds.tolist(), numbers.tolist(), strict=True):
+        source, target = ends[one // len(sizes)]
+        parcels.append(Parcels(source, target, int(sizes[one % len(sizes)]), number))
+    transmission_ns = [wires.transmission_ns(one.source, one.target, one.size_bytes) for one in parcels]
+    latency_ns = [wires.latency_ns(*pair) for pair in ends]
+    free_ns = [wires.free_ns(*pair) for pair in ends]
+
+    longest_ns = max(transmission_ns, default=0) + max(latency_ns, default=0)
+    latest_ns = max(*enter_ns, *free_ns, 0) + len(rounds) * longest_ns
+    # `_gaps` puts the ranks one after another in time. What then outlasts 64 bits is left to Python's own integers.
+    integers: Any = np.int64 if ranks * (latest_ns + 1) < 2**63 else object
+    begin, free, latency = (np.array(values, integers) for values in (enter_ns, free_ns, latency_ns))
+    transmission = np.array(transmission_ns, integers)[kind]
+    depart, left, arrive = (np.zeros(len(kind), integers) for _ in range(3))
+    landed = np.zeros(len(ends), integers)
+
+    for one, here in every.slices(rounds):
+        on = connection[here]
+        depart[here] = np.maximum(begin[one.sources], free[on])
+        left[here] = free[on] = depart[here] + transmission[here]
+        arrive[here] = landed[on] = left[here] + latency[on]
+        if one.waits:
+            begin[one.sources] = np.maximum(begin[one.sources], left[here])
+        begin[one.targets] = np.maximum(begin[one.targets], arrive[here])
+
+    # What was still queued on a connection when its rank entered has kept it busy since then.
+    queued = [
+        (source, enter_ns[source], was_free_ns + way_ns)
+        for (source, _), was_free_ns, way_ns in zip(ends, free_ns, latency_ns, strict=True)
+        if was_free_ns
+    ]
     return Times(
-        np.array(begin),
-        [Parcels(*hop, number) for hop, number in numbers.items()],
-        left_ns,
-        arrive_ns,
-        _gaps(flights, enter_ns, begin, wires),
-        flights,
+        begin,
+        parcels,
+        dict(zip(ends, free.tolist(), strict=True)),
+        dict(zip(ends, landed.tolist(), strict=True)),
+        _gaps(every, depart, arrive, queued, np.array(enter_ns, integers), begin),
+        every.flights(depart, left, arrive),
         may_meet=True,
     )
 
 
-def _gaps(flights: Sequence[Flight], enter_ns: Sequence[int], finish_ns: Sequence[int], wires: Wires) -> list[Gaps]:
-    """Return when a rank was in the collective with nothing of its own, sent or awaited, on the wire."""
-    spans: list[list[Span]] = [[] for _ in enter_ns]
-    for source, target in dict.fromkeys((flight.source, flight.target) for flight in flights):
-        # What was still queued on the connection when its rank entered has kept it busy since then.
-        free_ns = wires.free_ns(source, target)
-        if free_ns:
-            spans[source].append((enter_ns[source], free_ns + wires.latency_ns(source, target)))
-    for flight in flights:
-        spans[flight.source].append((flight.depart_ns, flight.arrive_ns))
-        spans[flight.target].append((flight.depart_ns, flight.arrive_ns))
-    found = [
-        (rank, begin, end)
-        for rank, (enter, finish) in enumerate(zip(enter_ns, finish_ns, strict=True))
-        for begin, end in _between(sorted(spans[rank]), enter, finish)
-    ]
-    return [Gaps(*(np.array(column) for column in zip(*found, strict=True)))] if found else []
+@dataclass(frozen=True, eq=False)
+class _Messages:
+    """The messages of all rounds, one after another."""
+
+    sources: Integers
+    targets: Integers
+    size_bytes: Integers
+    tags: list[Any]
+
+    @classmethod
+    def of(cls, rounds: Sequence[Round]) -> _Messages:
+        none = np.zeros(0, np.int64)  # There may be no rounds.
+        return cls(
+            np.concatenate([none, *(one.sources for one in rounds)]),
+            np.concatenate([none, *(one.targets for one in rounds)]),
+            np.concatenate([none, *(one.size_bytes for one in rounds)]),
+            [one.tag for one in rounds for _ in range(len(one.sources))],
+        )
+
+    def flights(self, depart: Integers, left: Integers, arrive: Integers) -> list[Flight]:
+        """Return each message with its times."""
+        what = (column.tolist() for column in (self.sources, self.targets, self.size_bytes))
+        when = (column.tolist() for column in (depart, left, arrive))
+        return list(map(Flight, *what, self.tags, *when))
+
+    def pairs(self, ranks: int) -> Integers:
+        """Return a number for each message's connection."""
+        return self.sources * ranks + self.targets
+
+    @staticmethod
+    def slices(rounds: Sequence[Round]) -> Iterator[tuple[Round, slice]]:
+        """Return the rounds, and where their messages are."""
+        start = 0
+        for one in rounds:
+            yield one, slice(start, start + len(one.sources))
+            start += len(one.sources)
 
 
-def _between(spans: Sequence[Span], begin: int, end: int) -> list[Span]:
-    """Return what of [begin, end) the spans, which are in order, leave uncovered.
+def _gaps(
+    every: _Messages,
+    depart: Integers,
+    arrive: Integers,
+    queued: Sequence[tuple[int, int, int]],
+    enter: Integers,
+    finish: Integers,
+) -> list[Gaps]:
+    """Return when a rank was in the collective with nothing of its own, sent or awaited, on the wire.
 
-    >>> _between([(0, 3), (1, 2), (5, 6), (9, 12)], 2, 10)
-    [(3, 5), (6, 9)]
+    `queued` has (rank, begin, end) of what it had sent before.
     """
-    gaps, covered = [], begin
-    for start, stop in (*spans, (end, end)):
-        if covered < min(start, end):
-            gaps.append((covered, min(start, end)))
-        covered = max(covered, stop)
-    return gaps
+    integers, ranks = enter.dtype, np.arange(len(enter))
+    before = np.array(queued, integers).reshape(-1, 3)
+    # Each rank's spans, an empty one at its entering and one at its finishing among them, on one line of time after
+    # another: a sort and a running maximum then go through all ranks at once.
+    rank = np.concatenate([ranks, ranks, every.sources, every.targets, before[:, 0].astype(np.int64)])
+    begin = np.concatenate([enter, finish, depart, depart, before[:, 1]])
+    end = np.concatenate([enter, finish, arrive, arrive, before[:, 2]])
+    line = rank.astype(integers) * (finish.max() + 1)
+    begin = line + np.clip(begin, enter[rank], finish[rank])
+    end = line + np.clip(end, enter[rank], finish[rank])
+    order = np.argsort(begin, kind="stable")
+    rank, line, begin = rank[order], line[order], begin[order]
+    covered = np.maximum.accumulate(end[order])
+    idle = np.flatnonzero((covered[:-1] < begin[1:]) & (rank[:-1] == rank[1:]))
+    if not len(idle):
+        return []
+    return [Gaps(rank[idle], covered[idle] - line[idle], begin[idle + 1] - line[idle])]

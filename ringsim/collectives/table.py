@@ -29,12 +29,13 @@ from ringsim.collectives.vectors import ELEMENT_BYTES, Blank, segment_length
 
 @dataclass(frozen=True)
 class Algorithm:
-    """How to use one collective.
+    """How to use one collective. Those with the same `operation` end with the same, each in its way.
 
     `plan(ranks, length)` makes it for a float32 vector of `length` elements on so many machines of the cluster;
     `bus_factor(ranks)` is bus bandwidth over algorithm bandwidth; `servers` is how many machines it adds.
     """
 
+    operation: str
     plan: Callable[[int, int], Any]
     bus_factor: Callable[[int], Fraction]
     servers: int = 0
@@ -59,14 +60,18 @@ def near_square_groups(ranks: int) -> tuple[tuple[int, ...], ...]:
 
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "ring": Algorithm(lambda ranks, length: RingAllReduce(), _all_reduce),
-    "tree": Algorithm(lambda ranks, length: TreeAllReduce(), _all_reduce),
-    "halving_doubling": Algorithm(lambda ranks, length: HalvingDoubling(), _all_reduce),
-    "hierarchical": Algorithm(lambda ranks, length: Hierarchical(near_square_groups(ranks)), _all_reduce),
-    "parameter_server": Algorithm(lambda ranks, length: ParameterServerAllReduce(), _all_reduce, servers=1),
-    "reduce_scatter": Algorithm(lambda ranks, length: ReduceScatter(), _half),
-    "all_gather": Algorithm(lambda ranks, length: AllGather(length), _half),
-    "broadcast": Algorithm(lambda ranks, length: Broadcast(ELEMENT_BYTES * length), lambda ranks: Fraction(1)),
+    "ring": Algorithm("all-reduce", lambda ranks, length: RingAllReduce(), _all_reduce),
+    "tree": Algorithm("all-reduce", lambda ranks, length: TreeAllReduce(), _all_reduce),
+    "halving_doubling": Algorithm("all-reduce", lambda ranks, length: HalvingDoubling(), _all_reduce),
+    "hierarchical": Algorithm("all-reduce", lambda ranks, length: Hierarchical(near_square_groups(ranks)), _all_reduce),
+    "parameter_server": Algorithm(
+        "all-reduce", lambda ranks, length: ParameterServerAllReduce(), _all_reduce, servers=1
+    ),
+    "reduce_scatter": Algorithm("reduce-scatter", lambda ranks, length: ReduceScatter(), _half),
+    "all_gather": Algorithm("all-gather", lambda ranks, length: AllGather(length), _half),
+    "broadcast": Algorithm(
+        "broadcast", lambda ranks, length: Broadcast(ELEMENT_BYTES * length), lambda ranks: Fraction(1)
+    ),
 }
 
 

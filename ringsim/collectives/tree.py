@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ringsim.collectives.broadcast import parent_and_children
 from ringsim.collectives.cost import alpha_beta_ns, rounds_of_a_tree
 from ringsim.collectives.in_memory import play_in_memory
@@ -63,20 +65,17 @@ class TreeAllReduce:
     def rounds(ranks: int, length: int) -> list[Round]:
         """Return its rounds: those of the reduction, then the same edges the other way and in the other order.
 
-        >>> [(one.tag, one.hops) for one in TreeAllReduce.rounds(3, 1)][:2]
-        [('up', [(2, 0, 4)]), ('up', [(1, 0, 4)])]
+        >>> [(one.tag, one.sources.tolist(), one.targets.tolist()) for one in TreeAllReduce.rounds(4, 1)]
+        [('up', [2, 3], [0, 1]), ('up', [1], [0]), ('down', [0], [1]), ('down', [0, 1], [2, 3])]
         """
-        size_bytes = ELEMENT_BYTES * length
-        edges = [
-            [(parent, parent + (1 << k)) for parent in range(1 << k) if parent + (1 << k) < ranks]
-            for k in range(rounds_of_a_tree(ranks))
-        ]
-        up = [Round("up", [(child, parent, size_bytes) for parent, child in each]) for each in reversed(edges)]
-        return up + [Round("down", [(parent, child, size_bytes) for parent, child in each]) for each in edges]
+        parents = [np.arange(min(1 << k, ranks - (1 << k))) for k in range(rounds_of_a_tree(ranks))]
+        edges = [(parent, parent + (1 << k), ELEMENT_BYTES * length + 0 * parent) for k, parent in enumerate(parents)]
+        up = [Round("up", child, parent, size_bytes) for parent, child, size_bytes in reversed(edges)]
+        return up + [Round("down", parent, child, size_bytes) for parent, child, size_bytes in edges]
 
     def connections(self, ranks: int) -> list[tuple[int, int]]:
         """Every edge of the tree, both ways."""
-        return connections_of(self.rounds(ranks, 0))
+        return connections_of(self.rounds(ranks, 0), ranks)
 
     def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
         """Return when all is done, round by round, and always every flight."""
@@ -94,6 +93,10 @@ class TreeAllReduce:
         """
         rounds = 2 * rounds_of_a_tree(ranks)
         return alpha_beta_ns(rounds, rounds * size_bytes, alpha_ns, bandwidth)
+
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together: 2(N-1)."""
+        return 2 * (ranks - 1)
 
     def disagreement(self, results: Sequence[Any]) -> str | None:
         """Say which rank ended with other bits than rank 0."""

@@ -22,7 +22,7 @@ Vector = npt.NDArray[np.float32]
 ELEMENT_BYTES = 4  # a float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Blank:
     """A float32 vector of `length` elements whose values nobody needs: slices and sums of blanks are blanks.
 

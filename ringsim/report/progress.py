@@ -32,3 +32,18 @@ def progress(scenario: Scenario, *, shown: bool) -> Iterator[Callable[[Event], N
                 bar.update(task, completed=step, total=total, time=f"virtual {about_duration(event.time_ns)}")
 
         yield watch
+
+
+@contextmanager
+def counted(what: str, total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """Show how many of `total` are done; gives the function to call after each."""
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

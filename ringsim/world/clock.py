@@ -84,6 +84,7 @@ class Clock:
             self.environment._eid = self._order  # type: ignore[assignment]
         self._agenda: list[tuple[int, tuple[Any, ...], Any, Agendum]] = []
         self._live = 0
+        self._woken = self.environment._queue  # events of this instant that processes wait for
 
     def at(
         self, time_ns: int, phase: Phase, key: tuple[Any, ...], action: Callable[[], None], *, daemon: bool = False
@@ -124,37 +125,43 @@ class Clock:
 
         Returns which of the three it was: 'over', 'dry' or 'late'.
         """
+        last = (limit_ns + 1) * _PHASES - 1
         while True:
             self._let_processes_run()
             if is_over():
                 return "over"
-            self._drop_struck_out()
-            if not self._live:
-                return "dry"
-            moment = self._agenda[0][0]
-            if moment >= (limit_ns + 1) * _PHASES:
-                self._advance((limit_ns + 1) * _PHASES - 1)
-                return "late"
-            self._advance(moment)
-            self._play(moment)
+            while not self._woken:
+                self._drop_struck_out()
+                if not self._live:
+                    return "dry"
+                moment = self._agenda[0][0]
+                self._set(min(moment, last))
+                if moment > last:
+                    return "late"
+                self._play(moment)
 
-    def rewound(self, moment: int, begin: Sequence[tuple[int, tuple[Any, ...], Callable[[], None]]]) -> None:
-        """Play `begin` (each at its moment, with its key) and all that follows from it, from `moment` to the present.
+    def rewound(self, begin: Sequence[tuple[int, Callable[[], None]]]) -> None:
+        """Play `begin`, which are in order of their moments, and all that follows from it, up to the present.
 
-        What the present moment itself holds is played as well, because it may have happened already. What is then
-        still to come is written in the agenda of the present. Nothing in it may wake a process.
+        As with processes, an action comes when all that is due at its moment is through. What the present moment
+        itself holds is played as well, because it may have happened already. What is then still to come is written in
+        the agenda of the present. Nothing in it may wake a process.
         """
         present, agenda = self.moment, self._agenda
-        self._agenda, self.moment, self.now_ns = [], moment, moment // _PHASES
-        for when, key, action in begin:
-            self.enter(Entry(action), when // _PHASES, Phase(when % _PHASES), key)
-        while self._agenda and self._agenda[0][0] <= present:
-            self._set(self._agenda[0][0])
-            self._play(self._agenda[0][0])
-        self._set(present)
+        self._agenda, self.moment = [], 0
+        for moment, action in begin:
+            self._play_until(moment)
+            action()
+        self._play_until(present)
         for entry in self._agenda:
             heapq.heappush(agenda, entry)
         self._agenda = agenda
+
+    def _play_until(self, moment: int) -> None:
+        while self._agenda and self._agenda[0][0] <= moment:
+            self._set(self._agenda[0][0])
+            self._play(self._agenda[0][0])
+        self._set(moment)
 
     def _let_processes_run(self) -> None:
         """Let SimPy play this instant to its end: every process that was woken runs until it waits again."""
@@ -162,18 +169,11 @@ class Clock:
         while environment.peek() <= self.now_ns:
             environment.step()
 
-    def _advance(self, moment: int) -> None:
-        """Move SimPy's clock. Nothing of SimPy's own lies between: processes wait for the agenda only."""
-        elapsed_ns = moment // _PHASES - self.now_ns
-        if elapsed_ns:
-            self.environment.timeout(elapsed_ns)
-            self.environment.step()
-        self._set(moment)
-
     def _set(self, moment: int) -> None:
         # A fault may strike in the middle of an instant; what has happened in it has happened.
         self.moment = max(self.moment, moment)
-        self.now_ns = moment // _PHASES
+        # Nothing of SimPy's own is ever in the future: processes wait for the agenda only. So its clock can be moved.
+        self.now_ns = self.environment._now = moment // _PHASES
 
     def _play(self, moment: int) -> None:
         """Play all entries of one time and phase."""

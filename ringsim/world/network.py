@@ -38,11 +38,14 @@ if TYPE_CHECKING:
 
 Link = tuple[str, str]
 
+# A group's generation, and the number of a collective in it.
+Conversation = tuple[int, int]
+
 _NEVER = 1 << 62
 _MILLION = 10**6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Address:
     """One life of one node, and the machine it lives on. `index` is its place in the canonical order."""
 
@@ -61,11 +64,13 @@ class Sender(Protocol):
 class Transfer:
     """A message on its way, and the sender's handle of it. It stands in the agenda as its own arrival.
 
-    `life` is the incarnation of the target that it is for; `sequence` says which collective it belongs to.
+    `life` is the incarnation of the target that it is for; `conversation` says which collective it belongs to: the
+    group's generation, and the number of the collective in it.
     """
 
     __slots__ = (
         "connection",
+        "conversation",
         "done",
         "left_ns",
         "life",
@@ -74,13 +79,16 @@ class Transfer:
         "on_left",
         "payload",
         "sender",
-        "sequence",
+        "since_ns",
         "size_bytes",
         "tag",
         "task",
     )
 
     daemon = False
+    number: int  # of its connection's messages
+    since_ns: int  # when its flow began
+    moment: int
 
     def __init__(
         self,
@@ -90,7 +98,7 @@ class Transfer:
         size_bytes: int,
         tag: Any,
         life: int,
-        sequence: int | None = None,
+        conversation: Conversation | None = None,
     ):
         self.connection = connection
         self.sender = sender
@@ -98,12 +106,11 @@ class Transfer:
         self.size_bytes = size_bytes
         self.tag = tag
         self.life = life
-        self.sequence = sequence
-        self.number = 0  # of its connection's messages
+        self.conversation = conversation
         self.left_ns = _NEVER  # as far as is known
         self.on_left: Callable[[], None] | None = None
-        self.task: Task | None = None
-        self.done, self.moment = True, 0
+        self.task: Task | None = None  # its flow, if it is not alone on its route
+        self.done = True
 
     def sent(self, timeout_ns: int | None = None) -> Operation[None]:
         """Wait until the last byte has left."""
@@ -121,36 +128,36 @@ class Transfer:
         """It arrives."""
         self.connection.network.land(self)
 
-    # What its flow hears of its end:
+    def displaced(self) -> Task:
+        """Another flow comes to its route."""
+        return self.connection.network.displaced(self)
 
-    def finished(self) -> None:
-        self.connection.network.flow_ended(self, self.connection.network.clock.now_ns)
-
-    def foretold(self, end_ns: int | None) -> None:
-        self.connection.network.flow_foretold(self, end_ns)
+    def flow_ended(self) -> None:
+        """Its flow, which was not alone, has ended."""
+        self.connection.network.flow_ended(self)
 
 
 class Connection:
     """From one life of a node to another node, on one channel: messages in order, one at a time."""
 
     __slots__ = (
+        "broken",
         "channel",
         "count",
         "current",
         "departure",
+        "durations",
         "free_ns",
-        "messages",
+        "is_plain",
+        "lost_bytes",
         "network",
         "order",
-        "payload_bytes",
         "queue",
-        "returned_bytes",
         "route",
-        "sizes",
+        "sent",
         "slow_start",
         "source",
         "target",
-        "wire_bytes",
     )
 
     def __init__(self, network: Network, source: Address, target: Address, channel: Channel, route: Route):
@@ -161,28 +168,21 @@ class Connection:
         self.route = route
         # Sender, receiver, channel: None, the connection outside of groups, comes first.
         self.order = (target.index, source.index, -1 if channel is None else channel)
-        self.sizes: dict[int, int] = {}  # what a message of so many bytes takes on the wire
         self.slow_start: SlowStart | None = None
+        self.is_plain = False  # a message that is alone leaves after a time that is known beforehand
+        self.durations: dict[int, int] = {}  # ... this, by its size in bytes
         self.queue: deque[Transfer] = deque()
-        self.current: Transfer | None = None  # the latest that went on its way, until its bytes are counted
+        self.current: Transfer | None = None  # the latest that went on its way, until it is counted
         self.free_ns = 0  # when the last byte of `current` leaves, as far as is known
         self.departure: Entry | None = None  # of `current`, if somebody must be told
         self.count = 0
-        self.messages = self.wire_bytes = self.payload_bytes = self.returned_bytes = 0
+        self.sent: dict[int, int] = {}  # how many messages have left, by size
+        self.broken: list[tuple[int, int]] = []  # of those that did not: bytes on the wire, and of payload
+        self.lost_bytes = 0  # what left, and did not arrive
 
-    def wire_size(self, size_bytes: int) -> int:
-        size = self.sizes.get(size_bytes)
-        if size is None:
-            size = self.sizes[size_bytes] = wire_size_bytes(self.network.settings.transport, size_bytes)
-        return size
-
-    def add(self, messages: int, size_bytes: int) -> None:
+    def add(self, number: int, size_bytes: int) -> None:
         """Count messages that have left."""
-        self.messages += messages
-        self.wire_bytes += messages * self.wire_size(size_bytes)
-        self.payload_bytes += messages * size_bytes
-        if self.route.weights is not None:
-            self.returned_bytes += messages * acknowledgement_bytes(self.network.settings.transport, size_bytes)
+        self.sent[size_bytes] = self.sent.get(size_bytes, 0) + number
 
 
 @dataclass
@@ -195,7 +195,7 @@ class Traffic:
     messages: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Route:
     """The resources a flow takes, the links they belong to, and the sum of their latencies.
 
@@ -296,6 +296,8 @@ class Network:
             if isinstance(transport, Tcp):
                 back_ns = self.latency_ns(target.host, source.host)
                 connection.slow_start = SlowStart(transport, route.latency_ns + back_ns, route.capacity)
+            elif not self.settings.message_overhead and not route.loses:
+                connection.is_plain = True
         return connection
 
     def is_quiet(self, resources: Iterable[int]) -> bool:
@@ -304,8 +306,12 @@ class Network:
 
     def transmission_ns(self, connection: Connection, size_bytes: int) -> int:
         """Return how long a message keeps its connection busy, if nobody else is on its links."""
-        work = connection.wire_size(size_bytes) * 8 * NANO
-        return int(self.settings.message_overhead) - (-work // connection.route.capacity)
+        duration_ns = connection.durations.get(size_bytes)
+        if duration_ns is None:
+            work = wire_size_bytes(self.settings.transport, size_bytes) * 8 * NANO
+            duration_ns = int(self.settings.message_overhead) - (-work // connection.route.capacity)
+            connection.durations[size_bytes] = duration_ns
+        return duration_ns
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -330,61 +336,60 @@ class Network:
 
     def _start(self, connection: Connection, transfer: Transfer) -> None:
         if connection.current is not None:
-            self._count(connection)
+            self._count(connection, connection.current)
         connection.current = transfer
         self._wire(transfer, +1)
-        overhead_ns = self.settings.message_overhead
-        if overhead_ns:
-            self._flow_later(connection, transfer, self.clock.now_ns + overhead_ns)
+        if connection.is_plain and self._sharing.occupy(connection.route.resources, transfer):
+            transfer.since_ns = self.clock.now_ns
+            duration_ns = connection.durations.get(transfer.size_bytes)
+            if duration_ns is None:
+                duration_ns = self.transmission_ns(connection, transfer.size_bytes)
+            self._leaves(transfer, transfer.since_ns + duration_ns)
+            if connection.queue or transfer.on_left is not None:
+                self._watch_departure(connection)
+        elif self.settings.message_overhead:
+            self._flow_later(connection, transfer, self.clock.now_ns + int(self.settings.message_overhead))
         else:
             self._flow(connection, transfer)
 
     def _flow(self, connection: Connection, transfer: Transfer) -> None:
-        wire_bytes = connection.wire_size(transfer.size_bytes)
-        slow_start = connection.slow_start
+        wire_bytes = wire_size_bytes(self.settings.transport, transfer.size_bytes)
+        slow_start, now_ns = connection.slow_start, self.clock.now_ns
         if slow_start is not None:
-            ready_ns = slow_start.ready_ns(self.clock.now_ns)
-            if ready_ns > self.clock.now_ns:
+            ready_ns = slow_start.ready_ns(now_ns)
+            if ready_ns > now_ns:
                 self._flow_later(connection, transfer, ready_ns)
                 return
-            wire_bytes = slow_start.take(self.clock.now_ns, wire_bytes)
-        route = connection.route
+            wire_bytes = slow_start.take(now_ns, wire_bytes)
         if self.claims:
-            self.announce(route.resources)
+            self.announce(connection.route.resources)
         connection.free_ns = _NEVER
-        task = transfer.task = Task(
-            wire_bytes * 8 * NANO,
-            route.resources,
-            Phase.DEPART,
-            (connection.order, transfer.number),
-            transfer.finished,
-            transfer.foretold,
-            route.weights,
-        )
-        self._sharing.begin(task)
+        transfer.task = self._task(transfer, wire_bytes)
+        self._sharing.begin(transfer.task)
 
-    def flow_foretold(self, transfer: Transfer, end_ns: int | None) -> None:
-        """The flow of a message is alone and ends at `end_ns`; None: it is not alone any more."""
-        connection = transfer.connection
-        if end_ns is None:
-            connection.free_ns = transfer.left_ns = _NEVER
-            self.clock.cancel(transfer)
-            self.clock.cancel(connection.departure)
-        elif connection.slow_start is not None or connection.route.loses:
-            connection.departure = self.clock.at(end_ns, Phase.DEPART, transfer.key, transfer.finished)
-        else:
-            self._leaves(transfer, end_ns)
-            if connection.queue or transfer.on_left is not None:
-                self._watch_departure(connection)
+    def _task(self, transfer: Transfer, wire_bytes: int) -> Task:
+        route, key = transfer.connection.route, transfer.key
+        amount = wire_bytes * 8 * NANO
+        return Task(amount, route.resources, Phase.DEPART, key, transfer.flow_ended, route.weights)
 
-    def flow_ended(self, transfer: Transfer, now_ns: int) -> None:
-        """The flow of a message has ended, which was not alone, or may have to go on."""
+    def displaced(self, transfer: Transfer) -> Task:
+        """A message was alone on its route, and is not any more: nobody knows now when it will have left."""
         connection = transfer.connection
-        slow_start = connection.slow_start
+        self.clock.cancel(transfer)
+        self.clock.cancel(connection.departure)
+        connection.free_ns = transfer.left_ns = _NEVER
+        transfer.task = self._task(transfer, wire_size_bytes(self.settings.transport, transfer.size_bytes))
+        transfer.task.since_ns = transfer.since_ns
+        return transfer.task
+
+    def flow_ended(self, transfer: Transfer) -> None:
+        """The flow of a message has ended: it has left, or goes on in another round, or was lost."""
+        connection, now_ns, slow_start = transfer.connection, self.clock.now_ns, transfer.connection.slow_start
+        transfer.task = None
         if slow_start is not None:
             slow_start.ended(now_ns)
         if slow_start is not None and slow_start.has_more:
-            self._flow_later(connection, transfer, now_ns)
+            self._flow(connection, transfer)
         elif connection.route.loses and self._is_lost(transfer):
             self._flow_later(connection, transfer, now_ns + int(self.settings.resend_after))
         else:
@@ -392,9 +397,6 @@ class Network:
             self._departed(connection)
 
     def _flow_later(self, connection: Connection, transfer: Transfer, when_ns: int) -> None:
-        task, transfer.task = transfer.task, None
-        if task is not None:
-            self._sharing.stop(task)
         connection.free_ns = _NEVER
         connection.departure = self.clock.at(
             when_ns, Phase.DEPART, transfer.key, lambda: self._flow(connection, transfer)
@@ -413,48 +415,47 @@ class Network:
                 )
                 < ppm
             ):
-                connection.wire_bytes += connection.wire_size(transfer.size_bytes)
+                connection.lost_bytes += wire_size_bytes(self.settings.transport, transfer.size_bytes)
                 return True
         return False
 
     def _leaves(self, transfer: Transfer, left_ns: int) -> None:
         connection = transfer.connection
         connection.free_ns = transfer.left_ns = left_ns
-        arrival_ns = left_ns + connection.route.latency_ns
-        self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
+        self.clock.enter(
+            transfer, left_ns + connection.route.latency_ns, Phase.DELIVER, (connection.order, transfer.number)
+        )
 
     def _watch_departure(self, connection: Connection) -> None:
         """See to it that somebody is there when the current message leaves; one that is not alone is seen to."""
         if connection.free_ns < _NEVER and (connection.departure is None or connection.departure.done):
             key = (connection.order, connection.count)
-            connection.departure = self.clock.at(
-                max(connection.free_ns, self.clock.now_ns), Phase.DEPART, key, lambda: self._departed(connection)
-            )
+            when_ns = max(connection.free_ns, self.clock.now_ns)
+            connection.departure = self.clock.at(when_ns, Phase.DEPART, key, lambda: self._departed(connection))
 
     def _departed(self, connection: Connection) -> None:
         transfer = connection.current
         if transfer is not None:
-            self._count(connection)
+            self._count(connection, transfer)
             if transfer.on_left is not None:
                 transfer.on_left()
+        self._next(connection)
+
+    def _next(self, connection: Connection) -> None:
         if connection.queue and connection.free_ns <= self.clock.now_ns:
             self._start(connection, connection.queue.popleft())
-            if connection.queue:
-                self._watch_departure(connection)
 
     def land(self, transfer: Transfer) -> None:
         """A message arrives."""
-        connection = transfer.connection
-        if connection.current is transfer:
-            self._count(connection)
+        if transfer.connection.current is transfer:
+            self._count(transfer.connection, transfer)
         self._wire(transfer, -1)
         self._arrived(transfer)
 
-    def _count(self, connection: Connection) -> None:
-        """The current message has left: count its bytes."""
-        assert connection.current is not None, "there is something to count"
-        connection.add(1, connection.current.size_bytes)
-        connection.current.task = None
+    def _count(self, connection: Connection, transfer: Transfer) -> None:
+        """The current message has left."""
+        size_bytes, sent = transfer.size_bytes, connection.sent
+        sent[size_bytes] = sent.get(size_bytes, 0) + 1
         connection.current = None
 
     def rewound(self, connections: Iterable[Connection]) -> Callable[[], None]:
@@ -471,7 +472,7 @@ class Network:
                     continue
                 assert not one.queue, "what is played again has left this connection by now"
                 if one.current is not None:
-                    self._count(one)
+                    self._count(one, one.current)
                 one.current, one.queue, one.free_ns, one.departure = current, queue, free_ns, departure
 
         return back
@@ -492,7 +493,7 @@ class Network:
             weights = (
                 None if route.weights is None else (*route.weights, *((route.weights[0],) * (flow.rate is not None)))
             )
-            task = Task(ENDLESS, resources, Phase.DEPART, key, _nothing, _nothing, weights)
+            task = Task(ENDLESS, resources, Phase.DEPART, key, _nothing, weights)
             self._background_tasks[task] = route
             self._sharing.begin(task)
             if end_ns is None:
@@ -538,15 +539,17 @@ class Network:
             connection.slow_start.give_up()
         if transfer.task is not None:
             passed_bytes += self._sharing.stop(transfer.task) // (8 * NANO)
-        connection.wire_bytes += passed_bytes
-        connection.payload_bytes += min(passed_bytes, transfer.size_bytes)
+        elif transfer.left_ns < _NEVER:
+            # It was alone until now.
+            self._sharing.vacate(connection.route.resources)
+            elapsed_ns = self.clock.now_ns - transfer.since_ns
+            passed_bytes = elapsed_ns * connection.route.capacity // (8 * NANO)
+        whole = wire_size_bytes(self.settings.transport, transfer.size_bytes)
+        connection.broken.append((min(passed_bytes, whole), min(passed_bytes, transfer.size_bytes)))
         self._wire(transfer, -1)
-        connection.current = transfer.task = None
+        connection.current = None
         connection.free_ns = self.clock.now_ns
-        if connection.queue:
-            self._start(connection, connection.queue.popleft())
-            if connection.queue:
-                self._watch_departure(connection)
+        self._next(connection)
 
     def close_books(self) -> Traffic:
         """Count what messages still under way have sent so far, and return all that was sent."""
@@ -556,18 +559,26 @@ class Network:
         traffic = Traffic(dict(self._background))
         for connection in self._connections.values():
             if connection.current is not None:
-                self._count(connection)
-            source, target = connection.source.name, connection.target.name
-            traffic.messages += connection.messages
-            traffic.wire[source] = traffic.wire.get(source, 0) + connection.wire_bytes
-            traffic.payload[source] = traffic.payload.get(source, 0) + connection.payload_bytes
-            for link in connection.route.links:
-                traffic.links[link] += connection.wire_bytes
-            if connection.returned_bytes:
-                traffic.wire[target] = traffic.wire.get(target, 0) + connection.returned_bytes
-                for link in connection.route.back:
-                    traffic.links[link] += connection.returned_bytes
+                self._count(connection, connection.current)
+            self._add_up(connection, traffic)
         return traffic
+
+    def _add_up(self, connection: Connection, traffic: Traffic) -> None:
+        transport, sent, broken = self.settings.transport, connection.sent.items(), connection.broken
+        source, target = connection.source.name, connection.target.name
+        wire = sum(number * wire_size_bytes(transport, size) for size, number in sent) + connection.lost_bytes
+        wire += sum(on_wire for on_wire, _ in broken)
+        payload = sum(number * size for size, number in sent) + sum(of_payload for _, of_payload in broken)
+        traffic.messages += sum(connection.sent.values())
+        traffic.wire[source] = traffic.wire.get(source, 0) + wire
+        traffic.payload[source] = traffic.payload.get(source, 0) + payload
+        for link in connection.route.links:
+            traffic.links[link] += wire
+        if connection.route.back:
+            back = sum(number * acknowledgement_bytes(transport, size) for size, number in sent)
+            traffic.wire[target] = traffic.wire.get(target, 0) + back
+            for link in connection.route.back:
+                traffic.links[link] += back
 
 
 def _spells(flow: Background) -> Iterator[tuple[int, int | None]]:
@@ -586,5 +597,5 @@ def _succeed(event: simpy.Event) -> None:
     event.succeed()
 
 
-def _nothing(_: int | None = None) -> None:
+def _nothing() -> None:
     """A background flow has no end that anybody waits for."""

@@ -21,7 +21,7 @@ from ringsim.scenario import exactly
 from ringsim.world.account import Account
 from ringsim.world.clock import Phase
 from ringsim.world.mailbox import Mailbox
-from ringsim.world.network import Address, Transfer
+from ringsim.world.network import Address, Conversation, Transfer
 from ringsim.world.seat import Seat
 from ringsim.world.sharing import Task
 
@@ -50,9 +50,9 @@ class SimNode:
         self._stage: Stage | None = None
         self._sequence = -1  # the collective started last in this group
         self._started: deque[_Started] = deque()  # the first of them is being played
-        self._seats: dict[tuple[int, int], Seat] = {}  # by generation and sequence
-        self._early: dict[tuple[int, int], list[Message]] = {}  # for collectives that it has not entered
-        self._approaching: dict[tuple[int, int], int] = {}  # ... and how many are on their way
+        self.seats: dict[Conversation, Seat] = {}
+        self._early: dict[Conversation, list[Message]] = {}  # for collectives that it has not entered
+        self._approaching: dict[Conversation, int] = {}  # ... and how many are on their way
         self._broken_by: NodeError | None = None  # what has thrown this node out of the group it had joined
         self._computations = 0
         self._pace_ppm = _MILLION  # how long the present computation takes, against what the node's speed says
@@ -86,7 +86,7 @@ class SimNode:
         if group.generation > 0:
             # The ring has been re-formed: until training goes on, this is the failure's time, not training's.
             self.account.set(self.now_ns, recovering=True)
-        self.record("world", generation=group.generation, members=list(group.names))
+        self.record("world", generation=group.generation, members=group.names)
 
     # --- work and time ------------------------------------------------------------------------------------------------
 
@@ -212,8 +212,8 @@ class SimNode:
 
     def take(self, seat: Seat) -> None:
         """Take a seat: what comes for that collective is for it."""
-        key = _key(seat)
-        self._seats[key] = seat
+        key = seat.conversation
+        self.seats[key] = seat
         approaching = self._approaching.pop(key, 0)
         if approaching:
             seat.incoming += approaching
@@ -223,11 +223,11 @@ class SimNode:
 
     def has(self, seat: Seat) -> bool:
         """Say whether a seat is taken."""
-        return _key(seat) in self._seats
+        return seat.conversation in self.seats
 
     def drop(self, seat: Seat) -> None:
         """Leave a seat."""
-        del self._seats[_key(seat)]
+        del self.seats[seat.conversation]
 
     def finished(self, seat: Seat, result: Any) -> None:
         """A collective is done here: whoever waits for its result gets it, and the next one begins."""
@@ -249,32 +249,30 @@ class SimNode:
         self._started.clear()
         self._world.close(self, seat.stage)
 
-    def put(self, message: Message, generation: int, sequence: int) -> None:
-        """A message of a collective has come."""
-        seat = self._seats.get((generation, sequence))
-        if seat is not None:
-            seat.put(message)
-        elif self._stage is None or generation >= self._stage.group.generation:
-            self._early.setdefault((generation, sequence), []).append(message)
+    def keep(self, message: Message, conversation: Conversation) -> None:
+        """A message has come of a collective that this node has not entered."""
+        if self._stage is None or conversation[0] >= self._stage.group.generation:
+            self._early.setdefault(conversation, []).append(message)
 
-    def is_approached(self, generation: int, sequence: int, change: int) -> None:
-        """A message of a collective for this node goes on the wire (+1) or off it. It is awaited by who has entered."""
-        key = (generation, sequence)
-        seat = self._seats.get(key)
-        if seat is None:
-            left = self._approaching.get(key, 0) + change
-            if left > 0:
-                self._approaching[key] = left
-            else:
-                self._approaching.pop(key, None)
-        elif change > 0 or seat.incoming:
-            seat.incoming += change
-            self.wire(change)
+    def is_approached(self, conversation: Conversation, change: int) -> None:
+        """A message goes on the wire (+1) or off it, of a collective that this node has not entered.
+
+        It is awaited, and so counts for this node's account, once it has entered.
+        """
+        left = self._approaching.get(conversation, 0) + change
+        if left > 0:
+            self._approaching[conversation] = left
+        else:
+            self._approaching.pop(conversation, None)
 
     def has_received(self, number: int) -> None:
         """So many messages of this step's collectives have been received: is that some fault's moment?"""
-        if self._world.moments.waits:
-            self._world.moments.progress(self.name, self.step, number)
+        self._world.moments.progress(self.name, self.step, number)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether some fault may wait for this node's progress."""
+        return self._world.moments.waits
 
     def in_words(self, number: int, plan: str) -> str:
         """Say which message of a collective comes next, counted as a fault's `segment` is."""
@@ -322,11 +320,11 @@ class SimNode:
         """Whom it waits for, and for what, in words."""
         if self._waits_for is not None or self.account.computing:
             return self._waits_for
-        return next((words for seat in self._seats.values() if (words := seat.waits_for())), None)
+        return next((words for seat in self.seats.values() if (words := seat.waits_for())), None)
 
     def look(self) -> None:
         """Something has reached this node: is it what it waits for?"""
-        for seat in list(self._seats.values()):
+        for seat in list(self.seats.values()):
             seat.look()
         event = self._event
         if event is None or event.triggered or self._ready is None:
@@ -361,9 +359,9 @@ class SimNode:
     def die(self) -> None:
         """This life is over: nothing of it goes on."""
         self.alive = False
-        for seat in list(self._seats.values()):
+        for seat in list(self.seats.values()):
             seat.leave()
-        self._seats.clear()
+        self.seats.clear()
         self._started.clear()
 
     def begin_step(self, step: int, **fields: Any) -> None:
@@ -398,10 +396,6 @@ class _Started:
         self.done.fail(error)
         # Who started it learns of it when it asks for the result; SimPy is not to complain before.
         self.done.defused = True
-
-
-def _key(seat: Seat) -> tuple[int, int]:
-    return seat.stage.group.generation, seat.sequence
 
 
 def _fields(seat: Seat) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Seat:
         self.node = node
         self.stage = stage
         self.sequence = sequence
+        self.conversation = (stage.group.generation, sequence)
         self.plan = plan
         self.buffer = buffer
         self.rank = stage.group.ranks[node.name]
@@ -36,6 +37,7 @@ class Seat:
         self.finished_ns: int | None = None  # where that was known before it was played
         self.received_before = node.received
         self.received = 0
+        self._is_counted = node.is_counted
         self.incoming = 0  # messages on their way here
         self._inbox: dict[tuple[str, Any], Message] = {}
         self._generator: Generator[Any, Any, Any] | None = None
@@ -58,8 +60,7 @@ class Seat:
                     f"{self.node.name} sends {size_bytes} bytes to {to}; it can send 0 or more, to another"
                 )
             connection = self._connections[to] = self.stage.connection(self.node, to)
-        life = self.stage.life(to)
-        transfer = Transfer(connection, self, payload, size_bytes, tag, life, self.sequence)
+        transfer = Transfer(connection, self, payload, size_bytes, tag, self.stage.lives[to], self.conversation)
         if self.node.alive:
             connection.network.send(transfer)
         return transfer
@@ -79,7 +80,8 @@ class Seat:
             self._wanted = None
         assert message is not None, "a seat is woken with its message"
         self.received += 1
-        self.node.has_received(self.received_before + self.received)
+        if self._is_counted:
+            self.node.has_received(self.received_before + self.received)
         return message
 
     def wait_until_left(self, transfer: Transfer, timeout_ns: int | None) -> Operation[None]:
@@ -111,7 +113,7 @@ class Seat:
     def put(self, message: Message) -> None:
         """A message of this collective has come."""
         key = (message.source, message.tag)
-        if self._wanted == key:
+        if key == self._wanted:
             self._go(message)
         else:
             assert key not in self._inbox, f"two messages {message.tag} from {message.source} in one collective"

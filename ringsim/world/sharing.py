@@ -9,7 +9,8 @@ ceil(N * amount / C); an amount is counted in 1e-9 units, because one unit a sec
 is left of a task is worked out only when its rate changes. Changes at one instant are settled once. The work follows
 what changes:
 
-    alone      nobody else on its route: its end is known when it begins, and nothing is settled at all
+    alone      nobody else on its route: its end is known when it begins, and nothing is settled
+    occupant   alone, and it sees to its end by itself: most messages
     in a flock tasks of one rate: they are sped up and slowed down together, and only the first end is waited for
     one link   tasks that meet on one resource and nowhere else: a change costs the same however many they are
     elsewhere  the rates of all tasks that shared resources connect to the change are worked out anew
@@ -22,7 +23,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ringsim.world.clock import Clock, Entry, Phase
 from ringsim.world.max_min import Share, max_min_shares, same
@@ -37,17 +38,14 @@ class Task:
     """An amount under way. `finished` is called once, in `phase`, when the last of it has passed.
 
     route: the resources it takes. weights: how much of each for every unit of a level (default: one); the amount is
-    counted in units of the first. foretold: if given, then as long as the task is alone `finished` is not called;
-    instead `foretold(end_ns)` is, when it begins, and `foretold(None)` if it turns out otherwise.
+    counted in units of the first.
     """
 
     __slots__ = (
         "amount",
-        "end_ns",
         "entry",
         "finished",
         "flock",
-        "foretold",
         "key",
         "phase",
         "remaining",
@@ -65,7 +63,6 @@ class Task:
         phase: Phase,
         key: tuple[Any, ...],
         finished: Callable[[], None],
-        foretold: Callable[[int | None], None] | None = None,
         weights: Sequence[int] | None = None,
     ):
         self.amount = amount  # in 1e-9 units
@@ -73,15 +70,23 @@ class Task:
         self.phase = phase
         self.key = key
         self.finished = finished
-        self.foretold = foretold
         self.weights = weights
-        self.end_ns: int | None = None  # while it is alone
-        self.entry: Entry | None = None  # ... and nobody else sees to its end
+        self.entry: Entry | None = None  # its end, while it is in no flock
         self.share: Share | None = None  # while it is in no flock
         self.remaining = amount  # ... as of `since_ns`
         self.since_ns = 0
         self.flock: _Flock | None = None
         self.target = 0  # in its flock: what must have passed in all when this task is done
+
+
+class Occupant(Protocol):
+    """What has its whole route to itself, and sees to its own end."""
+
+    left_ns: int
+
+    def displaced(self) -> Task:
+        """Somebody comes to its route: return the task that it is from now on, as of when it began."""
+        ...
 
 
 class _Flock:
@@ -125,6 +130,7 @@ class Sharing:
         self._clock = clock
         self._capacity: list[int] = []
         self._tasks: list[dict[Task, None]] = []
+        self._occupant: list[Occupant | None] = []  # by resource; it may be done by now
         self._narrowest: list[int] = []  # by resource: no task on it has a tighter one than this on its route
         self._flock_at: dict[int, _Flock] = {}  # by resource: tasks that meet there and nowhere else
         self._changed: dict[int, None] = {}
@@ -135,13 +141,34 @@ class Sharing:
         """Add a resource of `capacity` units a second; return its number."""
         self._capacity.append(capacity)
         self._tasks.append({})
+        self._occupant.append(None)
         self._narrowest.append(capacity)
         return len(self._capacity) - 1
 
     def is_idle(self, resource: int) -> bool:
         """Say whether nothing is on a resource."""
-        tasks = self._tasks[resource]
-        return not tasks or self._is_over(tasks)
+        return not self._tasks[resource] and self._occupied_by(resource) is None
+
+    def occupy(self, resources: Sequence[int], occupant: Occupant) -> bool:
+        """Give idle resources to somebody who knows when it will be done; False if they are not idle.
+
+        Nothing is to be done when it is: its `left_ns` says so to whoever comes next.
+        """
+        now_ns = self._clock.now_ns
+        for resource in resources:
+            if self._tasks[resource]:
+                return False
+            before = self._occupant[resource]
+            if before is not None and before.left_ns >= now_ns and self._occupied_by(resource) is not None:
+                return False
+        for resource in resources:
+            self._occupant[resource] = occupant
+        return True
+
+    def vacate(self, resources: Sequence[int]) -> None:
+        """Take an occupant off before it is done."""
+        for resource in resources:
+            self._occupant[resource] = None
 
     def begin(self, task: Task) -> None:
         """Let a task take its share from this instant on."""
@@ -149,26 +176,20 @@ class Sharing:
         if not task.amount:
             self._go_alone(task, (1, 1))
             return
-        capacity, alone = ENDLESS, True
         for resource in task.route:
-            capacity = min(capacity, self._capacity[resource])
-            tasks = self._tasks[resource]
-            if tasks and not self._is_over(tasks):
-                alone = False
-        for resource in task.route:
-            tasks = self._tasks[resource]
-            if not tasks or capacity < self._narrowest[resource]:
-                self._narrowest[resource] = capacity
-            if len(tasks) == 1:
-                (other,) = tasks
-                if other.flock is None:
-                    self._loose[other] = None
-            tasks[task] = None
-        if alone:
-            self._go_alone(task, (capacity, 1) if task.weights is None else self._alone_with_weights(task))
-        else:
+            occupant = self._occupied_by(resource)
+            if occupant is not None:
+                self._displace(occupant)
+        alone = not any(self._tasks[resource] for resource in task.route)
+        self._come(task)
+        if not alone:
             self._loose[task] = None
             self._touch(task.route)
+        elif task.weights is None:
+            self._go_alone(task, (min(self._capacity[resource] for resource in task.route), 1))
+        else:
+            shares = max_min_shares({task: task.route}, self._capacity, {task: task.weights})
+            self._go_alone(task, shares[task])
 
     def stop(self, task: Task) -> int:
         """Take a task off, finished or not; return what had passed of it, in 1e-9 units."""
@@ -183,49 +204,62 @@ class Sharing:
         again had no more use for them, so the two do not meet.
         """
         changed, loose = self._changed, self._loose
-        tasks = {resource: self._tasks[resource] for resource in resources if not self.is_idle(resource)}
+        aside = {
+            resource: (self._tasks[resource], self._occupant[resource], self._narrowest[resource])
+            for resource in resources
+        }
         self._changed, self._loose = {}, {}
-        for resource in tasks:
-            self._tasks[resource] = {}
+        for resource in aside:
+            self._tasks[resource], self._occupant[resource] = {}, None
 
         def back() -> None:
             self._changed, self._loose = {**changed, **self._changed}, {**loose, **self._loose}
-            for resource in tasks:
-                assert self.is_idle(resource), "what is played again has left this resource by now"
-                self._tasks[resource] = tasks[resource]
-                self._narrowest[resource] = 0  # So as not to forget who is there.
+            for resource, (tasks, occupant, narrowest) in aside.items():
+                if tasks or not (occupant is None or self._clock.has_passed(occupant.left_ns, Phase.DEPART)):
+                    assert self.is_idle(resource), "what is played again has left this resource by now"
+                    self._tasks[resource], self._occupant[resource] = tasks, occupant
+                    self._narrowest[resource] = narrowest
 
         return back
 
-    # --- tasks that are alone -----------------------------------------------------------------------------------------
+    # --- coming and being alone ---------------------------------------------------------------------------------------
+
+    def _occupied_by(self, resource: int) -> Occupant | None:
+        occupant = self._occupant[resource]
+        if occupant is None or self._clock.has_passed(occupant.left_ns, Phase.DEPART):
+            return None
+        return occupant
+
+    def _displace(self, occupant: Occupant) -> None:
+        """Make an occupant a task like any other. It has been alone until now, and this instant settles the rest."""
+        task = occupant.displaced()
+        self.vacate(task.route)
+        task.share = (min(self._capacity[resource] for resource in task.route), 1)
+        self._come(task)
+        self._loose[task] = None
+
+    def _come(self, task: Task) -> None:
+        capacity = min(self._capacity[resource] for resource in task.route)
+        for resource in task.route:
+            tasks = self._tasks[resource]
+            if not tasks or capacity < self._narrowest[resource]:
+                self._narrowest[resource] = capacity
+            if len(tasks) == 1:
+                (other,) = tasks
+                if other.flock is None:
+                    self._loose[other] = None
+            tasks[task] = None
 
     def _go_alone(self, task: Task, share: Share) -> None:
         capacity, count = task.share = share
-        end_ns = task.end_ns = task.since_ns - (-task.remaining * count // capacity)
-        if task.foretold is not None:
-            task.foretold(end_ns)
-        else:
+        end_ns = task.since_ns - (-task.remaining * count // capacity)
+        if task.amount < ENDLESS:
             task.entry = self._clock.at(end_ns, task.phase, task.key, lambda: self._end_alone(task))
-
-    def _alone_with_weights(self, task: Task) -> Share:
-        return max_min_shares({task: task.route}, self._capacity, {task: task.weights or ()})[task]
 
     def _end_alone(self, task: Task) -> None:
         task.remaining = 0
         self._leave(task)
         task.finished()
-
-    def _is_over(self, tasks: dict[Task, None]) -> bool:
-        """Say whether the one task on a resource was alone and is done, and if so take it off."""
-        if len(tasks) > 1:
-            return False
-        (task,) = tasks
-        if task.foretold is None or task.end_ns is None or not self._clock.has_passed(task.end_ns, task.phase):
-            return False
-        task.remaining, task.since_ns = 0, task.end_ns
-        for resource in task.route:
-            del self._tasks[resource][task]
-        return True
 
     def _part(self, task: Task) -> None:
         """Take a task out of its flock, or of its solitude, with what is left of it at this instant."""
@@ -238,16 +272,8 @@ class Sharing:
             if task.share is not None:
                 capacity, count = task.share
                 task.remaining = max(0, task.remaining - (now_ns - task.since_ns) * capacity // count)
-            self._take_back(task)
-        task.since_ns, task.share = now_ns, None
-
-    def _take_back(self, task: Task) -> None:
-        """What was foretold of a task that was alone does not hold any more."""
-        if task.end_ns is not None:
-            task.end_ns = None
             self._clock.cancel(task.entry)
-            if task.foretold is not None:
-                task.foretold(None)
+        task.since_ns, task.share = now_ns, None
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
@@ -348,7 +374,7 @@ class Sharing:
         if task.share is not None and same(task.share, share):
             # It was alone and is as fast as before: its amount is not to be rounded now.
             flock = _Flock(task.share, task.since_ns)
-            self._take_back(task)
+            self._clock.cancel(task.entry)
             self._join(task, flock)
             self._schedule(flock)
             return

@@ -11,7 +11,7 @@ What is not here: what a member does (`seat.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ringsim.errors import InvariantBroken, NodeError
@@ -35,16 +35,12 @@ class Stage:
         self._undisturbed: dict[int, Undisturbed] = {}  # by sequence; at most two at a time
         self._by_messages: dict[int, int] = {}  # sequence -> how many members are not done
         self._results: dict[int, dict[int, Any]] = {}  # sequence -> rank -> result
-        self._lives = {member.name: member.incarnation for member in group.members}
+        self.lives = {member.name: member.incarnation for member in group.members}
         self._footprints: dict[tuple[tuple[int, int], ...], Footprint] = {}
 
     def connection(self, node: SimNode, to: str) -> Connection:
         """Return a member's connection to another, in this group."""
         return self.world.network.connection(node.address, self.world.address(to), self.group.generation)
-
-    def life(self, name: str) -> int:
-        """Return which life of a node is a member."""
-        return self._lives[name]
 
     # --- entering and leaving -----------------------------------------------------------------------------------------
 
@@ -97,7 +93,7 @@ class Stage:
     def finish(self, seat: Seat, result: Any) -> None:
         """A member has its result."""
         known_ns = seat.finished_ns
-        if known_ns is not None and seat.sequence not in self._undisturbed:
+        if known_ns is not None and seat.sequence in self._by_messages:
             # It was told long ago, and this is what followed from playing it again.
             if known_ns != self.world.clock.now_ns:
                 raise InvariantBroken(
@@ -179,14 +175,14 @@ class Stage:
         back = self.world.sharing.rewound(links.resources)
         for one in foreseen:
             one.give_up()
+        foreseen[0].occupy()
         seats = [seat for one in foreseen for seat in one.seats.values()]
-        begin: list[tuple[int, tuple[Any, ...], Callable[[], None]]] = [
-            (seat.entered_moment, (seat.node.address.index, seat.sequence), seat.take_and_begin) for seat in seats
-        ]
+        # One after another collective, because a member may have entered the second as it was done with the first.
+        order = sorted(seats, key=lambda seat: (seat.entered_moment, seat.sequence, seat.rank))
         for seat in seats:
             if seat.node.has(seat):
                 seat.node.drop(seat)
-        clock.rewound(min(seat.entered_moment for seat in seats), begin)
+        clock.rewound([(seat.entered_moment, seat.take_and_begin) for seat in order])
         back()
         free_again()
         for seat in seats:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,7 @@ class Undisturbed:
             self._free_ns.update(one.times.left_ns)
         self._entries: list[Entry] = []
         self._done = 0
+        self._received: dict[int, int] = {}  # how many messages each rank receives
         clock, timeout_ns = stage.world.clock, first.plan.timeout_ns
         if timeout_ns is not None:
             # Until all times are known, this is the first instant at which somebody may have waited for too long.
@@ -101,10 +102,13 @@ class Undisturbed:
         if timeout_ns is not None and int(times.finish_ns.max()) - min(enter_ns) > timeout_ns:
             self.stage.disturb()  # Somebody may wait for too long.
             return
-        if times.may_meet and self._meet(times.flights):
-            self.stage.disturb()
+        if not self.footprint.is_disjoint and (not times.may_meet or self._meet(times.flights)):
+            self.stage.disturb()  # Two connections share a link, and a closed form that does not expect it is wrong.
             return
         self.times = times
+        self._received = dict.fromkeys(self.seats, 0)
+        for parcel in times.parcels:
+            self._received[parcel.target] += parcel.number
         self._cancel()
         results = self.plan.results([seat.buffer for seat in seats])
         for seat, finish_ns, result in zip(seats, times.finish_ns.tolist(), results, strict=True):
@@ -133,35 +137,36 @@ class Undisturbed:
     def still_needs(self, resource: int) -> bool:
         """Say whether a message of this collective may still have to leave on a resource, after this instant."""
         if self.times is None:
-            return resource in self.footprint.resources
-        now_ns = self.stage.world.clock.now_ns
-        return any(
-            left_ns > now_ns and resource in self.footprint.connections[pair].route.resources
-            for pair, left_ns in self.times.left_ns.items()
-        )
+            return True
+        return self._left_ns[resource] > self.stage.world.clock.now_ns
+
+    @cached_property
+    def _left_ns(self) -> dict[int, int]:
+        """When the last message of this collective leaves, by resource."""
+        assert self.times is not None, "its times are known"
+        last = dict.fromkeys(self.footprint.resources, 0)
+        for pair, left_ns in self.times.left_ns.items():
+            for resource in self.footprint.connections[pair].route.resources:
+                last[resource] = max(last[resource], left_ns)
+        return last
 
     def _finish(self, seat: Seat, result: Any) -> None:
         assert self.times is not None, "its times are known"
         seat.finished_ns = self.stage.world.clock.now_ns
-        seat.received = self._received()[seat.rank]
+        seat.received = self._received[seat.rank]
         self._done += 1
-        is_over = self._done == len(self.seats)
-        if is_over:
+        if self._done == len(self.seats):
+            # Before the last member goes on: it may enter the next one, and disturb that.
             self._book()
-        self.stage.finish(seat, result)
-        if is_over:
             self.stage.over(self)
-
-    def _received(self) -> dict[int, int]:
-        assert self.times is not None, "its times are known"
-        received = dict.fromkeys(self.seats, 0)
-        for parcel in self.times.parcels:
-            received[parcel.target] += parcel.number
-        return received
+        self.stage.finish(seat, result)
 
     def give_up(self) -> None:
         """It will be played by messages after all."""
         self._cancel()
+
+    def occupy(self) -> None:
+        """Its connections are busy with what is left of the collective before, which is not played again."""
         for pair, free_ns in self._free_ns.items():
             connection = self.footprint.connections[pair]
             connection.free_ns = max(connection.free_ns, free_ns)
@@ -182,16 +187,17 @@ class Undisturbed:
         ends_ns = {rank: int(finish_ns) for rank, finish_ns in enumerate(times.finish_ns)}
         for (source, _), arrive_ns in times.arrive_ns.items():
             ends_ns[source] = max(ends_ns[source], arrive_ns)
-        for rank, seat in self.seats.items():
+        for seat in self.seats.values():
             seat.node.account.wire(seat.entered_ns, +1)
-            seat.node.account.wire(ends_ns[rank], -1)
         for gap in times.gaps:
             for rank, begin_ns, end_ns in zip(
                 gap.ranks.tolist(), gap.begin_ns.tolist(), gap.end_ns.tolist(), strict=True
             ):
                 self.seats[rank].node.account.wire(begin_ns, -1)
                 self.seats[rank].node.account.wire(end_ns, +1)
-        for seat in self.seats.values():
+        for rank, seat in self.seats.items():
+            # After the gaps, because the last of them may end at this very instant.
+            seat.node.account.wire(ends_ns[rank], -1)
             seat.node.account.release()
         self._tell_flights(times.flights)
 

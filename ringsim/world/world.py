@@ -5,7 +5,9 @@ What is not here: what the programs do (`strategies/`), and what the run means (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import gc
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -69,7 +71,7 @@ class _Machine:
     notice: str = "reset"
 
 
-@dataclass
+@dataclass(slots=True)
 class _Life:
     node: SimNode
     process: simpy.Process | None = None
@@ -100,7 +102,13 @@ def play(
     `auto` plays those that nothing disturbs in closed form. It must change nothing, and neither must `shuffle_ties`,
     which seeds a random order of SimPy's own ties.
     """
-    world = World(scenario, programs, extra_machines, trace, shuffle_ties, fidelity)
+    with _rare_collections():
+        world = World(scenario, programs, extra_machines, trace, shuffle_ties, fidelity)
+        ending = _play(world, scenario, programs)
+        return world.close_books("stalled" if ending == "dry" else "late" if ending == "late" else "over")
+
+
+def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> str:
     for number, fault in enumerate(scenario.faults):
         if world.has(fault.node):
             # Its moment is made here, before any program runs, so that none can come too early for it.
@@ -116,7 +124,18 @@ def play(
     if world.play_by_messages() and ending == "dry":
         # Nobody is left to enter a collective: those who have, go on until they cannot.
         ending = world.clock.run(world.is_over, scenario.max_virtual_time)
-    return world.close_books("stalled" if ending == "dry" else "late" if ending == "late" else "over")
+    return ending
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for garbage less often: nearly all that a run makes lives to its end, or goes by itself."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class World:
@@ -135,6 +154,7 @@ class World:
         self.fidelity = fidelity
         self.seed = scenario.seed
         self.trace = trace
+        self._tells_messages = trace.detail == "messages"
         self.clock = Clock(shuffle_ties)
         self.sharing = Sharing(self.clock)
         self.moments = faults.Moments(self.clock)
@@ -206,11 +226,7 @@ class World:
         stage.is_broken = True
         generation = stage.group.generation
         self.network.kill(
-            lambda transfer: (
-                transfer.sequence is not None
-                and transfer.connection.channel == generation
-                and transfer.connection.source is node.address
-            )
+            lambda transfer: transfer.connection.channel == generation and transfer.connection.source is node.address
         )
         for member in stage.group.members:
             peer = self._lives[member.name].node
@@ -360,20 +376,22 @@ class World:
         self.clock.at(when_ns, Phase.DELIVER, key, tell)
 
     def _arrived(self, transfer: Transfer) -> None:
-        connection = transfer.connection
+        connection, conversation = transfer.connection, transfer.conversation
         source, target = connection.source, self._lives[connection.target.name].node
-        if target.alive and target.incarnation == transfer.life:
-            if self.trace.detail == "messages":
-                self._trace_message("deliver", target.name, transfer, source=source.name)
-            message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-            if transfer.sequence is None:
-                target.mailbox.put(message)
-                target.look()
-            else:
-                assert connection.channel is not None, "a collective has a generation"
-                target.put(message, connection.channel, transfer.sequence)
-        elif self._answers(transfer):
-            self._answer_with_reset(transfer, target)
+        if not target.alive or target.incarnation != transfer.life:
+            if self._answers(transfer):
+                self._answer_with_reset(transfer, target)
+            return
+        if self._tells_messages:
+            self._trace_message("deliver", target.name, transfer, source=source.name)
+        message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
+        if conversation is None:
+            target.mailbox.put(message)
+            target.look()
+        elif conversation in target.seats:
+            target.seats[conversation].put(message)
+        else:
+            target.keep(message, conversation)
 
     def _answer_with_reset(self, transfer: Transfer, target: SimNode) -> None:
         """Nobody here has that connection, or ever had it."""
@@ -392,19 +410,24 @@ class World:
         return machine.up or machine.notice == "reset"
 
     def _on_wire(self, transfer: Transfer, change: int) -> None:
-        connection, now_ns = transfer.connection, self.clock.now_ns
-        source, target = connection.source.name, connection.target.name
-        self._accounts[source].wire(now_ns, change)
-        if transfer.sequence is None:
+        connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
+        target = connection.target.name
+        self._accounts[connection.source.name].wire(now_ns, change)
+        if conversation is None:
             self._accounts[target].wire(now_ns, change)
         else:
-            assert connection.channel is not None, "a collective has a generation"
-            self._lives[target].node.is_approached(connection.channel, transfer.sequence, change)
-        if change > 0 and self.trace.detail == "messages":
-            self._trace_message("depart", source, transfer, to=target)
+            node = self._lives[target].node
+            seat = node.seats.get(conversation)
+            if seat is None:
+                node.is_approached(conversation, change)
+            elif change > 0 or seat.incoming:
+                seat.incoming += change
+                node.account.wire(now_ns, change)
+        if self._tells_messages and change > 0:
+            self._trace_message("depart", connection.source.name, transfer, to=target)
 
     def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
-        tag = transfer.tag if transfer.sequence is None else (transfer.sequence, transfer.tag)
+        tag = transfer.tag if transfer.conversation is None else (transfer.conversation[1], transfer.tag)
         self.trace.record(self.clock.now_ns, rank, kind, tag=str(tag), size_bytes=transfer.size_bytes, **fields)
 
     # --- the end ------------------------------------------------------------------------------------------------------
