@@ -64,13 +64,15 @@ def count_samples(events: Sequence[Event]) -> tuple[EpochSamples, ...]:
         generation, step = batch.step
         if made.get(step + 1) == generation and not batch.dropped:
             counted.update(samples)
+    repeated: Counter[int] = Counter()
+    for (epoch, _), times in computed.items():
+        repeated[epoch] += times - 1
+    counted_in: Counter[int] = Counter()
+    for (epoch, _), times in counted.items():
+        counted_in[epoch] += times
+    lost = Counter(epoch for epoch, sample in handed_out if (epoch, sample) not in counted)
     return tuple(
-        EpochSamples(
-            epoch=epoch,
-            counted=sum(times for (of, _), times in counted.items() if of == epoch),
-            repeated=sum(times - 1 for (of, _), times in computed.items() if of == epoch),
-            lost=sum(of == epoch and (of, sample) not in counted for of, sample in handed_out),
-        )
+        EpochSamples(epoch=epoch, counted=counted_in[epoch], repeated=repeated[epoch], lost=lost[epoch])
         for epoch in sorted({epoch for epoch, _ in handed_out})
     )
 

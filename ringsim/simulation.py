@@ -26,7 +26,7 @@ from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
 from ringsim.units import about_duration, format_duration
-from ringsim.world.world import Fidelity, Played, play
+from ringsim.world.world import Fidelity, Played, play, rare_collections
 
 Strategy = Callable[[Node, Training], Operation[State | GaveUp | None]]
 
@@ -70,8 +70,9 @@ def simulate(
     training = Training(scenario.task, engine, Sampler(scenario.seed, train_size(scenario), deployment.shares))
     log = Trace(trace, watch)
     programs = [_program(role, training) for role in deployment.roles]
-    played = play(scenario, programs, deployment.machines, log, shuffle_ties, fidelity)
-    return _result(scenario, deployment, training, played, log)
+    with rare_collections():
+        played = play(scenario, programs, deployment.machines, log, shuffle_ties, fidelity)
+        return _result(scenario, deployment, training, played, log)
 
 
 def _refuse(scenario: object, strategy: object, model: object, trace: object, fidelity: object) -> None:
@@ -123,6 +124,8 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         learning_rate=next((row.learning_rate for row in reversed(rows) if row.learning_rate is not None), None),
         bytes_sent=sum(played.traffic.wire.values()),
         payload_bytes_sent=sum(played.traffic.payload.values()),
+        collectives_in_closed_form=played.collectives.in_closed_form,
+        collectives_by_messages=played.collectives.by_messages,
         nodes=tuple(_node_time(name, played) for name in workers),
         failures=tuple(
             accounting.failure(events, fault.kind, injected.ranks, fault.node, injected.at_ns, len(workers))

@@ -55,6 +55,9 @@ MESSAGE_KINDS = {
 KINDS = SCHEDULE_KINDS | NUMBERS_KINDS | MESSAGE_KINDS
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True).encode
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened at `time_ns` on `node`."""
@@ -71,7 +74,7 @@ class Event:
         '{"generation":0,"kind":"commit","node":"node0","step":3,"time_ns":5}'
         """
         record = {"time_ns": self.time_ns, "node": self.node, "kind": self.kind, **self.fields}
-        return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
+        return _canonical(record)
 
 
 class Trace:

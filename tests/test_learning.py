@@ -536,7 +536,7 @@ def test_nothing_is_kept_that_nobody_holds():
     assert len(here._updates) == 1
     assert len(here._by_fingerprint) <= kept
     assert len(here._evaluations) == 1
-    assert len(here._on_device) <= kept + 2
+    assert len(here._on_device) <= kept + 4  # the latest state and the first
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

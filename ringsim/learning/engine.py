@@ -128,6 +128,7 @@ class Engine:
         self._train = (jnp.asarray(self.dataset.train_x), jnp.asarray(self.dataset.train_y))
         self._test = (jnp.asarray(self.dataset.test_x), jnp.asarray(self.dataset.test_y))
         self._ids = itertools.count()
+        self._initial: ModelState | None = None
         # The same arrays as JAX has them, to pass them on without a copy.
         self._on_device: WeakKeyDictionary[Version | OptimizerState, Any] = WeakKeyDictionary()
         # What is alive and may be asked for again. Nothing here keeps a result alive but `_recent`.
@@ -141,6 +142,11 @@ class Engine:
 
     def initial(self) -> ModelState:
         """Return the state that training starts from: the seed's parameters, the optimizer's zeros."""
+        if self._initial is None or not self.share_replicas:
+            self._initial = self._draw_initial()
+        return self._initial
+
+    def _draw_initial(self) -> ModelState:
         key = words(self._seed, "parameters").view(np.uint32)
         flat = self._functions.initial(key)
         return self._state(flat, self._functions.memory(flat))

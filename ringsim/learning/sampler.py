@@ -67,6 +67,8 @@ class Sampler:
         # Every rank of a step asks the same question; the answer for the last one is kept.
         self._asked: tuple[Cursor, tuple[str, ...]] | None = None
         self._answer: tuple[Batch, ...] = ()
+        self._members: Sequence[str] = ()
+        self._full_step = 0
 
     def batches(self, cursor: Cursor, members: Sequence[str]) -> tuple[Batch, ...]:
         """Return the batches of the step at `cursor`, one for each member, in the order given (the rank order).
@@ -79,6 +81,13 @@ class Sampler:
             self._asked = asked
         return self._answer
 
+    def full_step(self, members: Sequence[str]) -> int:
+        """Return how many samples these members take in a step, where the epoch has enough of them."""
+        # The ranks of a group ask with one and the same tuple of names.
+        if members is not self._members:
+            self._members, self._full_step = members, sum(self.shares[member] for member in members)
+        return self._full_step
+
     def after(self, cursor: Cursor, members: Sequence[str]) -> Cursor:
         """Return where training stands once these members have taken the step at `cursor`."""
         position = cursor.position + self._step_size(cursor, members)
@@ -89,13 +98,13 @@ class Sampler:
             raise ValueError("a step needs at least one member")
         if not 0 <= cursor.position < self.train_size:
             raise ValueError(f"{cursor} is outside an epoch of {self.train_size} samples")
-        return min(sum(self.shares[member] for member in members), self.train_size - cursor.position)
+        return min(self.full_step(members), self.train_size - cursor.position)
 
     def _cut(self, cursor: Cursor, members: tuple[str, ...]) -> tuple[Batch, ...]:
         size = self._step_size(cursor, members)
         order = _shuffled(self.seed, cursor.epoch, self.train_size)
         block = order[cursor.position : cursor.position + size].tolist()
-        total_share = sum(self.shares[member] for member in members)
+        total_share = self.full_step(members)
         batches, start, cumulative_share = [], 0, 0
         for member in members:
             cumulative_share += self.shares[member]

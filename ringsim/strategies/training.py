@@ -122,7 +122,7 @@ class Training:
 
     def learning_rate(self, state: State, group: Group) -> float:
         """Return the rate of the step after `state`; it follows the batch that the present group takes (Goyal 2018)."""
-        world = sum(self.sampler.shares[name] for name in group.names) / self.task.batch_size
+        world = self.sampler.full_step(group.names) / self.task.batch_size
         progress_epochs = state.cursor.epoch + state.cursor.position / self.sampler.train_size
         return learning_rate(self.task, world, progress_epochs)
 

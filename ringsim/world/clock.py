@@ -200,5 +200,5 @@ class Clock:
 
 
 def _shuffled(seed: int) -> Iterator[tuple[int, int]]:
-    for number in itertools.count():
-        yield int(seeds.words(seed, "ties", number)[0]), number
+    # Not a generator: one that is thrown away has no next, and processes that are thrown away with it still ask.
+    return map(lambda number: (int(seeds.words(seed, "ties", number)[0]), number), itertools.count())

@@ -76,6 +76,8 @@ class SimNode:
         return self.group.ranks[self.name]
 
     def join(self, group: Group) -> None:
+        if self._stage is not None:
+            self._stage.disturb()  # Once it is in a new group, nothing of the old one reaches it any more.
         self._stage = self._world.stage(group)
         self._broken_by = None
         self._sequence = -1

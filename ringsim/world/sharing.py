@@ -291,7 +291,7 @@ class Sharing:
         self._changed.update(dict.fromkeys(resources))
 
     def _settle(self) -> None:
-        busy = [resource for resource in self._changed if self._tasks[resource]]
+        busy = [resource for resource in self._changed if not self.is_idle(resource)]
         loose = list(self._loose)
         self._changed, self._loose = {}, {}
         if self._all_meet_at_one(busy, loose):

@@ -11,7 +11,8 @@ What is not here: what a member does (`seat.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ringsim.errors import InvariantBroken, NodeError
@@ -37,6 +38,8 @@ class Stage:
         self._results: dict[int, dict[int, Any]] = {}  # sequence -> rank -> result
         self.lives = {member.name: member.incarnation for member in group.members}
         self._footprints: dict[tuple[tuple[int, int], ...], Footprint] = {}
+        # While time is wound back: what members do at the present moment, to be done when it is back.
+        self._postponed: list[Callable[[], None]] | None = None
 
     def connection(self, node: SimNode, to: str) -> Connection:
         """Return a member's connection to another, in this group."""
@@ -102,6 +105,9 @@ class Stage:
                 )
             seat.leave()
             seat.node.drop(seat)
+        elif self._postponed is not None:
+            self._postponed.append(partial(self.finish, seat, result))
+            return
         else:
             self._compare(seat, result)
             seat.leave()
@@ -123,7 +129,11 @@ class Stage:
                 raise InvariantBroken(f"{where}: {difference}")
 
     def abort(self, seat: Seat, error: NodeError) -> None:
-        """A member has given a collective up."""
+        """A member has given a collective up. The one before may not be over for the others; then it is played."""
+        if self._postponed is not None:
+            self._postponed.append(partial(self.abort, seat, error))
+            return
+        self.disturb()
         seat.leave()
         seat.node.aborted(seat, error)
 
@@ -182,9 +192,11 @@ class Stage:
         for seat in seats:
             if seat.node.has(seat):
                 seat.node.drop(seat)
+        postponed = self._postponed = []
         clock.rewound([(seat.entered_moment, seat.take_and_begin) for seat in order])
         back()
         free_again()
+        self._postponed = None
         for seat in seats:
             seat.node.account.release()
             known_ns = seat.finished_ns
@@ -193,3 +205,5 @@ class Stage:
                     f"{seat.node.name} finished {seat.plan.name} at {known_ns} ns by its closed form, and not yet by "
                     "its messages"
                 )
+        for action in postponed:
+            action()

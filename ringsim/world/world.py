@@ -102,7 +102,7 @@ def play(
     `auto` plays those that nothing disturbs in closed form. It must change nothing, and neither must `shuffle_ties`,
     which seeds a random order of SimPy's own ties.
     """
-    with _rare_collections():
+    with rare_collections():
         world = World(scenario, programs, extra_machines, trace, shuffle_ties, fidelity)
         ending = _play(world, scenario, programs)
         return world.close_books("stalled" if ending == "dry" else "late" if ending == "late" else "over")
@@ -128,7 +128,7 @@ def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> str:
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Let Python look for garbage less often: nearly all that a run makes lives to its end, or goes by itself."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 100)
@@ -239,6 +239,12 @@ class World:
         disturbed = [stage for stage in self._stages.values() if stage.disturb()]
         return bool(disturbed)
 
+    def _disturb(self, ranks: Sequence[str]) -> None:
+        """Go on by messages with what is foreseen for groups in which any of `ranks` is."""
+        for stage in self._stages.values():
+            if any(rank in stage.group.ranks for rank in ranks):
+                stage.disturb()
+
     # --- what faults do -----------------------------------------------------------------------------------------------
 
     def has(self, machine: str) -> bool:
@@ -267,9 +273,7 @@ class World:
     def crash(self, number: int, machine: str, notice: str) -> None:
         """A machine dies: what it held is gone, its flows stop, and its peers see a reset, or nothing (`silence`)."""
         dying = self._machines[machine]
-        for stage in self._stages.values():
-            if any(rank in stage.group.ranks for rank in dying.ranks):
-                stage.disturb()
+        self._disturb(dying.ranks)
         dying.up, dying.notice = False, notice
         self._books.injected.append(Injected(number, dying.ranks, self.clock.now_ns))
         for rank in dying.ranks:
@@ -326,6 +330,7 @@ class World:
         self._set_running(life, False)
         if not node.alive:
             return
+        self._disturb((node.name,))
         node.die()
         self.network.kill(lambda transfer: transfer.connection.source is node.address)
         process = life.process
