@@ -17,9 +17,9 @@ from worlds import play_collective
 
 import ringsim.measure
 from ringsim.cli import run_command
+from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.table import ALGORITHMS, blank_buffers
 from ringsim.errors import RingsimError, UsageError
-from ringsim.collectives.ring import RingAllReduce
 from ringsim.measure import alpha_and_bandwidth, comparable, compare, crossovers, measure, sizes_of
 from ringsim.scenario import Cluster, Scenario
 from ringsim.units import RATE

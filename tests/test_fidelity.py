@@ -9,13 +9,14 @@ What is not here: what messages do (`test_world.py`), and the textbook times of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringsim.collectives.all_gather import AllGather
@@ -28,12 +29,13 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.table import near_square_groups
 from ringsim.collectives.tree import TreeAllReduce
 from ringsim.collectives.vectors import ELEMENT_BYTES, segment_length
-from ringsim.errors import NodeError
+from ringsim.errors import InvariantBroken, NodeError
 from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.scenario import worker_names
 from ringsim.trace import MESSAGE_KINDS, Detail, Trace
+from ringsim.world.undisturbed import Undisturbed
 from ringsim.world.world import Fidelity, Played, play
-from tests.worlds import Run, cluster, crash, group_of
+from tests.worlds import MS, Run, cluster, crash, group_of
 
 # --- worlds as data ---------------------------------------------------------------------------------------------------
 
@@ -183,6 +185,15 @@ def bystander(case: Case, name: str) -> Run:
     return run
 
 
+def programs(case: Case) -> list[Program]:
+    return [
+        Program(name, member(case, rank), restarts=True)
+        if rank < case.ranks
+        else Program(name, bystander(case, name), worker=False, restarts=True)
+        for rank, name in enumerate(case.names)
+    ]
+
+
 # --- two plays of it --------------------------------------------------------------------------------------------------
 
 
@@ -200,49 +211,28 @@ class Told:
 def tell(
     case: Case, fidelity: Fidelity, detail: Detail = "messages", shuffle_ties: int | None = None
 ) -> tuple[Told, Played]:
-    names = case.names
-    programs = [
-        Program(name, member(case, rank), restarts=True)
-        if rank < case.ranks
-        else Program(name, bystander(case, name), worker=False, restarts=True)
-        for rank, name in enumerate(names)
-    ]
     trace = Trace(detail)
-    played = play(case.scenario, programs, [], trace, shuffle_ties, fidelity)
-    lines = tuple(event.line() for event in trace.events() if detail == "messages" or event.kind not in MESSAGE_KINDS)
-    return told(lines, played), played
+    played = play(case.scenario, programs(case), [], trace, shuffle_ties, fidelity)
+    return told(tuple(event.line() for event in trace.events()), played), played
+
+
+ACCOUNTS = ("compute_ns", "exposed_communication_ns", "idle_ns", "recovery_ns", "down_ns")
 
 
 def told(lines: tuple[str, ...], played: Played) -> Told:
-    accounts = {
-        name: (
-            account.compute_ns,
-            account.exposed_communication_ns,
-            account.idle_ns,
-            account.recovery_ns,
-            account.down_ns,
-        )
-        for name, account in played.accounts.items()
-    }
+    traffic = played.traffic
     return Told(
         lines,
         {name: _plain(result) for name, result in played.results.items()},
-        accounts,
-        # A connection on which nothing was sent is no traffic.
-        replace(
-            played.traffic,
-            wire={name: count for name, count in played.traffic.wire.items() if count},
-            payload={name: count for name, count in played.traffic.payload.items() if count},
-        ),
-        (
-            played.ending,
-            played.time_ns,
-            played.failures,
-            played.waiting,
-            played.injected,
-            played.not_applicable,
-        ),
+        {name: [getattr(account, field) for field in ACCOUNTS] for name, account in played.accounts.items()},
+        # A node from which nothing was sent is no traffic.
+        replace(traffic, wire=_without_zeros(traffic.wire), payload=_without_zeros(traffic.payload)),
+        (played.ending, played.time_ns, played.failures, played.waiting, played.injected, played.not_applicable),
     )
+
+
+def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
 
 
 def _plain(result: Any) -> Any:
@@ -252,7 +242,7 @@ def _plain(result: Any) -> Any:
 
 
 def assert_same(case: Case, shuffle_ties: int | None = None, steps_too: bool = False) -> tuple[Played, Told]:
-    """Play a world both ways, and compare all that can be seen."""
+    """Play a world both ways, and compare all that can be seen; steps_too: at that detail of the trace as well."""
     truth, _ = tell(case, "message")
     auto, played = tell(case, "auto", shuffle_ties=shuffle_ties)
     assert auto.lines == truth.lines
@@ -268,12 +258,360 @@ def assert_same(case: Case, shuffle_ties: int | None = None, steps_too: bool = F
 def moments(case: Case) -> list[int]:
     """Return every instant at which something happens by messages, and 1 ns before and after."""
     trace = Trace("messages")
-    programs = [
-        Program(name, member(case, rank), restarts=True)
-        if rank < case.ranks
-        else Program(name, bystander(case, name), worker=False, restarts=True)
-        for rank, name in enumerate(case.names)
-    ]
-    play(case.scenario, programs, [], trace, None, "message")
+    play(case.scenario, programs(case), [], trace, None, "message")
     times = {event.time_ns + shift for event in trace.events() for shift in (-1, 0, 1)}
     return sorted(time_ns for time_ns in times if time_ns >= 0)
+
+
+# --- trouble at a moment ----------------------------------------------------------------------------------------------
+
+Trouble = Callable[[Case, int], Case]
+
+
+def dies(node: str, notice: str = "reset", restart_after: str | None = None) -> Trouble:
+    return lambda case, at_ns: replace(case, faults=(*case.faults, crash(node, at_ns, restart_after, notice)))
+
+
+def sends(source: str, target: str, size_bytes: int) -> Trouble:
+    return lambda case, at_ns: replace(case, sends=(*case.sends, Send(source, target, size_bytes, at_ns)))
+
+
+def bursts(source: str, target: str, **more: str) -> Trouble:
+    """A background flow that begins then; it never stops unless `more` says so, and the run ends a while after."""
+
+    def trouble(case: Case, at_ns: int) -> Case:
+        flow = {"source": source, "target": target, "start": f"{at_ns} ns", **more}
+        flows = [*case.network.get("background", []), flow]
+        return replace(case, network={**case.network, "background": flows}, limit_ns=case.limit_ns or 10 * MS)
+
+    return trouble
+
+
+def ends(case: Case, at_ns: int) -> Case:
+    return replace(case, limit_ns=at_ns)
+
+
+def regroups(case: Case, trouble: Trouble, without: int, after_ns: int) -> Trouble:
+    """Whoever is left meets in a second group, `after_ns` after the first one was over for it."""
+    others = tuple(rank for rank in range(case.ranks) if rank != without)
+    return lambda case, at_ns: replace(trouble(case, at_ns), second_group=others, second_after_ns=after_ns)
+
+
+# --- every moment of small worlds -------------------------------------------------------------------------------------
+
+
+def world_of(*plans: str, length: int, enter_ns: tuple[int, ...], starts: tuple[int, ...] = (), **more: Any) -> Case:
+    """Return members node0, ..., who enter the first plan at `enter_ns`, and two bystanders."""
+    ranks = len(enter_ns)
+    hosts = tuple({"name": name} for name in [*(f"node{rank}" for rank in range(ranks)), "by0", "by1"])
+    pauses = [tuple(("sleep", ns) for ns in enter_ns), *[(("compute", 3),) * ranks] * (len(plans) - 1)]
+    buckets = tuple(Bucket(plan, length, pause, starts) for plan, pause in zip(plans, pauses, strict=True))
+    network = {"bandwidth": "8 Gbit/s", "latency": "5 ns", **more}  # A byte takes a nanosecond.
+    return Case(hosts, ranks, buckets, network, tail_ns=20)
+
+
+WORLDS = {
+    "ring": world_of("ring", length=7, enter_ns=(0, 4, 60)),
+    "two rings in a row": world_of("ring", "ring", length=4, enter_ns=(11, 0, 2), starts=(0, 1, 2)),
+    "ring, then tree": world_of("ring", "tree", length=2, enter_ns=(0, 9, 1), starts=(1,)),
+    "tree": world_of("tree", length=3, enter_ns=(0, 0, 0, 0)),
+    "no latency": world_of("all_gather", "ring", length=4, enter_ns=(0, 3, 0), starts=(0, 1, 2), latency="0 ns"),
+    "overhead": world_of("ring", length=4, enter_ns=(6, 0, 0), message_overhead="4 ns"),
+    "halving": world_of("halving_doubling", length=8, enter_ns=(0, 0, 0, 2)),
+    "server": world_of("ring", "parameter_server", length=3, enter_ns=(0, 7, 0), starts=(0, 1, 2)),
+    "on a ring": world_of("ring", length=5, enter_ns=(0, 4, 1, 1), topology="ring"),
+}
+
+TROUBLES: dict[str, Trouble] = {
+    "a member dies": dies("node1"),
+    "a member dies in silence": dies("node0", "silence"),
+    "a member dies and is back": dies("node1", "reset", "9 ns"),
+    "a bystander dies": dies("by0"),
+    "to a member": sends("by0", "node1", 13),
+    "of no bytes": sends("by1", "node0", 0),
+    "to a bystander": sends("node0", "by0", 5),
+    "between bystanders": sends("by0", "by1", 40),
+    "from member to member": sends("node1", "node0", 13),
+    "background": bursts("by0", "node2"),
+    "a background burst": bursts("node0", "node1", burst="7 ns", pause="1 ms", rate="3 Gbit/s"),
+    "the end": ends,
+}
+
+SHORT = ["ring"]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize(
+    "world", [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in WORLDS]
+)
+def test_trouble_at_every_moment_of_a_small_world(world: str, trouble: str) -> None:
+    case = WORLDS[world]
+    for at_ns in moments(case):
+        assert_same(TROUBLES[trouble](case, at_ns))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("after_ns", [0, 3, 50])
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_second_group_after_a_death_at_every_moment(world: str, after_ns: int) -> None:
+    case = WORLDS[world]
+    trouble = regroups(case, dies("node1"), without=1, after_ns=after_ns)
+    for at_ns in moments(case):
+        assert_same(trouble(case, at_ns))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_whoever_never_enters_is_waited_for_in_the_same_words(world: str) -> None:
+    case = WORLDS[world]
+    for rank in range(case.ranks):
+        for number in range(len(case.buckets)):
+            _, truth = assert_same(replace(case, absent=(rank, number)), steps_too=True)
+            ending, _, _, waiting, _, _ = truth.rest
+            assert ending == "stalled"
+            assert f"node{rank}" in waiting
+
+
+@pytest.mark.parametrize("node", ["node0", "node2"])
+def test_a_fault_at_every_message_of_a_step(node: str) -> None:
+    case = WORLDS["two rings in a row"]
+    for segment in range(1, 11):
+        at = {"step": 0, "segment": segment}
+        played, _ = assert_same(replace(case, faults=(crash(node, at),)))
+        assert len(played.injected) == (segment <= 8), "two rings of three ranks bring each of them eight messages"
+
+
+@pytest.mark.parametrize(
+    "world", [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in WORLDS]
+)
+def test_every_timeout_from_none_to_enough(world: str) -> None:
+    case = WORLDS[world]
+    waits = [b - a for a in moments(case) for b in moments(case) if b - a > 0]
+    for timeout_ns in sorted(dict.fromkeys(waits)):
+        assert_same(replace(case, buckets=tuple(replace(one, timeout_ns=timeout_ns) for one in case.buckets)))
+
+
+# --- how often, and that it would be noticed --------------------------------------------------------------------------
+
+
+def ways(case: Case) -> tuple[int, int]:
+    played, _ = assert_same(case)
+    return played.collectives.in_closed_form, played.collectives.by_messages
+
+
+def test_what_nothing_disturbs_is_in_closed_form() -> None:
+    assert ways(WORLDS["ring"]) == (1, 0)
+    assert ways(WORLDS["two rings in a row"]) == (2, 0)
+    assert ways(WORLDS["tree"]) == (1, 0)
+
+
+def test_what_has_no_closed_form_or_meets_itself_is_by_messages() -> None:
+    assert ways(world_of("broadcast", length=3, enter_ns=(0, 0, 0))) == (0, 1)
+    assert ways(world_of("parameter_server", length=3, enter_ns=(0, 0, 0))) == (0, 1)
+    # Rank 2 is late: it still sends to rank 0 when rank 1, who has heard from rank 3, begins to.
+    staggered = world_of("tree", length=30, enter_ns=(0, 0, 40, 0))
+    assert ways(staggered) == (0, 1)
+
+
+def test_a_ring_of_ranks_on_one_host_shares_its_loopback_link() -> None:
+    pauses = (("sleep", 0),) * 4
+    case = Case(({"name": "host", "processes": 4},), 4, (Bucket("ring", 8, pauses),))
+    assert ways(case) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "trouble", [dies("node1"), sends("by0", "node1", 13), bursts("by0", "node1"), ends], ids=str.__call__
+)
+def test_what_is_disturbed_is_one_by_messages(trouble: Trouble) -> None:
+    case = WORLDS["ring"]
+    middle_ns = 70  # All have entered, and nobody is done.
+    assert ways(trouble(case, middle_ns)) == (0, 1)
+
+
+def test_what_does_not_touch_it_leaves_it_in_closed_form() -> None:
+    case = WORLDS["ring"]
+    assert ways(sends("by0", "by1", 1_000)(case, 30)) == (1, 0)
+    assert ways(dies("by0")(case, 70)) == (1, 0)
+
+
+# A closed form that is wrong by one: by what it is told, or by what it says. The slow link makes node0 enter the second
+# ring while its last message of the first is still queued.
+LIED_ABOUT = world_of(
+    *("ring", "ring"),
+    length=7,
+    enter_ns=(0, 4, 9),
+    links=[{"source": "node0", "target": "switch", "bandwidth": "1 Gbit/s", "one_way": True}],
+)
+
+
+def test_the_world_that_is_lied_about_is_in_closed_form() -> None:
+    assert ways(LIED_ABOUT) == (2, 0)
+
+
+@pytest.mark.parametrize("question", ["transmission_ns", "latency_ns", "free_ns"])
+def test_a_closed_form_that_is_told_a_nanosecond_more_is_noticed(
+    question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = getattr(Undisturbed, question)
+    monkeypatch.setattr(Undisturbed, question, lambda *asked: truth(*asked) + 1)
+    with pytest.raises(AssertionError):
+        assert_same(LIED_ABOUT)
+
+
+LIES: dict[str, Callable[[Any], Any]] = {
+    "finish_ns": lambda said: said + 1,
+    "parcels": lambda said: [said[0]._replace(number=said[0].number + 1), *said[1:]],
+    "left_ns": lambda said: {pair: time_ns + 1 for pair, time_ns in said.items()},
+    "arrive_ns": lambda said: {pair: time_ns + 1 for pair, time_ns in said.items()},
+    "gaps": lambda said: [gaps._replace(end_ns=gaps.end_ns + 1) for gaps in said],
+    "flights": lambda said: [said[0]._replace(arrive_ns=said[0].arrive_ns + 1), *said[1:]],
+}
+
+
+@pytest.mark.parametrize("part", LIES)
+def test_a_closed_form_that_says_a_nanosecond_or_a_message_more_is_noticed(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = RingAllReduce.times
+
+    def lying(*asked: Any) -> Any:
+        times = truth(*asked)
+        return replace(times, **{part: LIES[part](getattr(times, part))})
+
+    monkeypatch.setattr(RingAllReduce, "times", lying)
+    with pytest.raises((AssertionError, InvariantBroken)):
+        assert_same(LIED_ABOUT)
+
+
+# --- any world, any trouble -------------------------------------------------------------------------------------------
+
+PLANS = ("ring", "reduce_scatter", "all_gather", "tree", "halving_doubling", "hierarchical", "broadcast")
+RATES = ("8 Gbit/s", "1 Gbit/s", "333333333 bit/s", "50 Mbit/s")
+LATENCIES = ("0 ns", "1 ns", "7 ns", "100 ns", "1 us")
+NOTICES = ("reset", "silence")
+
+
+@st.composite
+def hosts_and_topologies(draw: st.DrawFn) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
+    """Draw machines, of which the first ones are members, and how they are linked."""
+    ranks, bystanders = draw(st.integers(2, 8)), draw(st.integers(1, 2))
+    hosts: list[dict[str, Any]] = [{"name": f"node{rank}"} for rank in range(ranks)]
+    if draw(st.integers(0, 5)) == 0:
+        hosts = [{"name": f"node{index}", "processes": 2} for index in range(ranks // 2)]
+        ranks = 2 * len(hosts)
+    hosts += [{"name": f"by{number}"} for number in range(bystanders)]
+    grids = [[len(hosts) // width, width] for width in range(2, len(hosts)) if len(hosts) % width == 0]
+    tiers = st.builds(
+        lambda racks, factor: {"kind": "two_tier", "racks": racks, "oversubscription": factor},
+        st.integers(1, 2),
+        st.sampled_from([0.5, 1, 3]),
+    )
+    kinds = [st.just("star"), st.just("star"), tiers, *([st.just("ring")] * (len(hosts) > 2))]
+    kinds += [st.just({"kind": "torus", "dimensions": grid}) for grid in grids]
+    return hosts, ranks, {"topology": draw(st.one_of(kinds))}
+
+
+@st.composite
+def networks(draw: st.DrawFn, hosts: list[dict[str, Any]], topology: dict[str, Any]) -> dict[str, Any]:
+    """Draw rates and latencies: all alike, each machine's own, or single directions of links."""
+    rates, latencies = st.sampled_from(RATES), st.sampled_from(LATENCIES)
+    own = st.fixed_dictionaries({}, optional={"bandwidth": rates, "latency": latencies})
+    if draw(st.booleans()):
+        for host in hosts:
+            host.update(draw(own))
+    extras = st.fixed_dictionaries(
+        {"bandwidth": rates, "latency": latencies},
+        optional={
+            "message_overhead": st.sampled_from(["1 ns", "5 ns", "1 us"]),
+            "transport": st.just({"kind": "framed", "payload": "16 B", "header": "4 B"}),
+            "loopback": own,
+        },
+    )
+    network = {**topology, **draw(extras)}
+    ways = {"star": [(host["name"], "switch") for host in hosts]}
+    ways["ring"] = [(one["name"], other["name"]) for one, other in itertools.pairwise(hosts)]
+    possible = ways.get(topology["topology"]) if isinstance(topology["topology"], str) else None
+    if possible and draw(st.booleans()):
+        chosen = draw(st.lists(st.tuples(st.sampled_from(possible), st.booleans(), own), unique_by=lambda one: one[:2]))
+        network["links"] = [
+            {"source": pair[back], "target": pair[not back], "one_way": True, **link} for pair, back, link in chosen
+        ]
+    return network
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a world in which nothing goes wrong but timeouts."""
+    hosts, ranks, topology = draw(hosts_and_topologies())
+    network = draw(networks(hosts, topology))
+    scale = draw(st.sampled_from([0, 5, 50, 1_000]))
+    pause = st.tuples(st.sampled_from(["sleep", "compute"]), st.integers(0, scale))
+    starters = draw(st.sampled_from([(), tuple(range(ranks)), tuple(range(0, ranks, 2))]))
+    bucket = st.builds(
+        Bucket,
+        st.sampled_from(["ring", "ring", "ring", *PLANS, "parameter_server"]),
+        st.one_of(st.integers(0, ranks), st.integers(0, 100)),
+        st.tuples(*[pause] * ranks),
+        st.just(starters),
+        st.one_of(st.none(), st.none(), st.sampled_from([1, 5, 20, 100, 300, 1_000, 5_000])),
+    )
+    buckets = draw(st.lists(bucket, min_size=1, max_size=3))
+    return Case(tuple(hosts), ranks, tuple(buckets), network, tail_ns=draw(st.sampled_from([0, 100])))
+
+
+def troubles(case: Case) -> st.SearchStrategy[Trouble]:
+    machines, names = [host["name"] for host in case.hosts], case.names
+    pairs = st.permutations(names)
+    steps = st.integers(1, 2 * case.ranks * len(case.buckets))
+    return st.one_of(
+        st.builds(dies, st.sampled_from(machines), st.sampled_from(NOTICES), st.sampled_from([None, "1 ns", "100 ns"])),
+        st.builds(
+            lambda rank, notice, back, after_ns: regroups(
+                case, dies(machines[rank], notice, back), rank if back is None else -1, after_ns
+            ),
+            st.integers(0, min(case.ranks, len(machines)) - 1),
+            st.sampled_from(NOTICES),
+            st.sampled_from([None, "1 ns", "100 ns"]),
+            st.sampled_from([0, 1, 50, 5_000]),
+        ),
+        st.builds(lambda pair, size: sends(pair[0], pair[1], size), pairs, st.sampled_from([0, 1, 10, 100, 1_000])),
+        st.builds(
+            lambda pair, more: bursts(pair[0], pair[1], **more),
+            st.permutations(machines),
+            st.sampled_from([{}, {"burst": "20 ns", "pause": "10 us"}, {"rate": "10 Mbit/s"}]),
+        ),
+        st.just(ends),
+        st.builds(
+            lambda rank, number: lambda case, _: replace(case, absent=(rank, number)),
+            st.integers(0, case.ranks - 1),
+            st.integers(0, len(case.buckets) - 1),
+        ),
+        st.builds(
+            lambda node, segment: (
+                lambda case, _: replace(case, faults=(*case.faults, crash(node, {"step": 0, "segment": segment})))
+            ),
+            st.sampled_from(machines),
+            steps,
+        ),
+        st.just(lambda case, _: case),
+    )
+
+
+def any_world_any_trouble(data: st.DataObject) -> None:
+    case = data.draw(cases())
+    times = moments(case)
+    for _ in range(data.draw(st.integers(1, 2))):
+        case = data.draw(troubles(case))(case, data.draw(st.sampled_from(times)))
+    assert_same(case, data.draw(st.sampled_from([None, 1])), steps_too=data.draw(st.booleans()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_world_with_any_trouble(data: st.DataObject) -> None:
+    any_world_any_trouble(data)
+
+
+@pytest.mark.long
+@settings(max_examples=10_000, deadline=None)
+@given(st.data())
+def test_any_world_with_any_trouble_for_long(data: st.DataObject) -> None:
+    any_world_any_trouble(data)

@@ -14,6 +14,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Any, Protocol
 
 import simpy
@@ -201,4 +202,8 @@ class Clock:
 
 def _shuffled(seed: int) -> Iterator[tuple[int, int]]:
     # Not a generator: one that is thrown away has no next, and processes that are thrown away with it still ask.
-    return map(lambda number: (int(seeds.words(seed, "ties", number)[0]), number), itertools.count())
+    return map(partial(_tie, seed), itertools.count())
+
+
+def _tie(seed: int, number: int) -> tuple[int, int]:
+    return int(seeds.words(seed, "ties", number)[0]), number
