@@ -145,7 +145,8 @@ def _take_part(node: Node, group: Group, plan: Plan, buffer: Any) -> Operation[N
 def alpha_and_bandwidth(cluster: Cluster, plan: Plan, servers: int = 0) -> tuple[int, int]:
     """Return what the textbook takes every path of the plan for: (alpha in ns, bandwidth in bit/s).
 
-    As if all its connections were as slow as the slowest, each in latency and in bandwidth, and never shared a link. It knows no framing.
+    As if all its connections were as slow as the slowest, each in latency and in bandwidth, and never shared a link. It
+    knows no framing.
 
     >>> from ringsim.collectives.ring import RingAllReduce
     >>> cluster = Cluster.model_validate({"nodes": [{"name": "a", "bandwidth": "1 Mbit/s"}, {"name": "b"}]})
