@@ -506,6 +506,9 @@ _SEVERAL = """\
   # ring, on_failure: abort (a death ends the job) or elastic (the others go on without it)
   # parameter_server, on_failure: wait (for ever) or timeout (drop who is late), and server: {speed, bandwidth, latency}
   #on_failure: elastic
+  #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
+  #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
+  #order: topology  # neighbours in the ring are near each other; default: as listed
   #commit_every: 5  # elastic: steps between commits; a failure rolls back to the last one
   #min_workers: 1  # elastic: below this the job waits ...
   #rendezvous_timeout: 10 min  # ... and after so long fails
