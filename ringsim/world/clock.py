@@ -206,4 +206,4 @@ def _shuffled(seed: int) -> Iterator[tuple[int, int]]:
 
 
 def _tie(seed: int, number: int) -> tuple[int, int]:
-    return int(seeds.words(seed, "ties", number)[0]), number
+    return seeds.first_word(seed, "ties", number), number

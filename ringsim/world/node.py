@@ -373,7 +373,7 @@ class SimNode:
         self._world.moments.progress(self.name, step, 0)
 
     def random(self, *name: str | int) -> int:
-        return int(seeds.words(self._world.seed, "node", self.name, *name)[0])
+        return seeds.first_word(self._world.seed, "node", self.name, *name)
 
     def record(self, kind: str, **fields: Any) -> None:
         if self.alive:
