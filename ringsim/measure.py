@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import isqrt
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.plan import Plan
 from ringsim.scenario import SERVER, Cluster, Host, Local, Scenario, Task, TwoTier, Wan, worker_names
 from ringsim.topology import Routes, build
+from ringsim.topology.two_tier import racks
 from ringsim.trace import Trace
 from ringsim.units import SIZE
 from ringsim.world.world import Fidelity, Played, play
@@ -173,17 +174,24 @@ def groups_of(cluster: Cluster) -> tuple[tuple[int, ...], ...]:
     ((0, 1), (2, 3))
     """
     hosts, topology = cluster.nodes, cluster.network.topology
+    ranks = range(sum(host.processes for host in hosts))
+    groups: list[Sequence[int]]
     if any(host.processes > 1 for host in hosts):
-        sizes = [host.processes for host in hosts]
-    elif isinstance(topology, TwoTier) and len(hosts) % topology.racks == 0:
-        sizes = [len(hosts) // topology.racks] * topology.racks
+        groups = _blocks([host.processes for host in hosts])
+    elif isinstance(topology, TwoTier):
+        groups = racks(topology, ranks)
     elif isinstance(topology, Wan):
-        sizes = [site.nodes for site in topology.sites]
+        groups = _blocks([site.nodes for site in topology.sites])
     else:
         return ()
-    if len(set(sizes)) > 1:
+    if len({len(group) for group in groups}) > 1:
         return ()  # Horovod's algorithm needs groups of one size.
-    return tuple(tuple(range(first, first + sizes[0])) for first in range(0, sum(sizes), sizes[0]))
+    return tuple(tuple(group) for group in groups)
+
+
+def _blocks(sizes: Sequence[int]) -> list[Sequence[int]]:
+    ends = list(accumulate(sizes))
+    return [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 def fastest(measurements: Sequence[Measurement]) -> str:

@@ -256,7 +256,12 @@ class TwoTier(Settings):
     """Racks of machines: each has a link to its rack's switch, and each rack one to the core switch."""
 
     kind: Literal["two_tier"]
-    racks: int = Field(ge=1, le=100_000, examples=[2], description="machines fill them in order, as evenly as possible")
+    racks: int = Field(
+        ge=1, le=100_000, examples=[2], description="machines are spread over them as evenly as possible"
+    )
+    placement: Literal["blocks", "in_turn"] = Field(
+        "blocks", description="blocks: they fill one rack after another; in_turn: the next machine is in the next rack"
+    )
     oversubscription: float = Field(
         1.0, gt=0, le=1_000_000, description="a rack's machines together, against its link to the core"
     )

@@ -113,6 +113,7 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Network", "background"): ([], FLOW),
     ("Torus", "dimensions"): (TORUS, "cluster.network.topology.dimensions=[6]"),
     ("TwoTier", "racks"): (RACKS, "cluster.network.topology.racks=4"),
+    ("TwoTier", "placement"): (RACKS, "cluster.network.topology.placement=in_turn"),
     ("TwoTier", "oversubscription"): (RACKS, "cluster.network.topology.oversubscription=8.0"),
     ("FatTree", "k"): ([FOUR, "cluster.network.topology=fat_tree"], "cluster.network.topology.k=6"),
     ("Wan", "sites"): (WAN, SITES),

@@ -468,7 +468,8 @@ cluster:
   #straggle: {{probability: 1 %, factor: 4}}  # now and then a computation takes 4 times as long
   network:
     topology: star  # every machine has one link to one switch; also ring, line, full (all with all), fat_tree, or:
-    # kind: torus has dimensions ([2, 2]); two_tier has racks and oversubscription; fat_tree may say its k (ports);
+    # kind: torus has dimensions ([2, 2]); two_tier has racks, oversubscription, placement (in_turn);
+    # fat_tree may say its k (ports);
     # wan has sites ([{{name: paris, nodes: 2}}, ...]), latencies (a matrix) and bandwidth between them;
     # graph has its links below, or in a file: {{kind: graph, file: net.graphml}}
     bandwidth: 100 Mbit/s  # of a link, in each direction
