@@ -50,6 +50,7 @@ class SimNode:
         self._stage: Stage | None = None
         self._sequence = -1  # the collective started last in this group
         self._started: deque[_Started] = deque()  # the first of them is being played
+        self._why_out: NodeError | None = None  # of its group, until it joins the next one
         self._seats: dict[tuple[int, int], Seat] = {}  # by generation and sequence
         self._early: dict[tuple[int, int], list[Message]] = {}  # for collectives that it has not entered
         self._approaching: dict[tuple[int, int], int] = {}  # ... and how many are on their way
@@ -76,7 +77,7 @@ class SimNode:
     def join(self, group: Group) -> None:
         if self._stage is not None:
             self._stage.disturb()  # Once it is in a new group, nothing of the old one reaches it any more.
-        self._stage = self._world.stage(group)
+        self._stage, self._why_out = self._world.stage(group), None
         self._sequence = -1
         self.step = _NO_STEP
         self.mailbox.join(group)
@@ -188,9 +189,13 @@ class SimNode:
         return (yield from self.start(plan, buffer).result())
 
     def start(self, plan: Plan, buffer: Any) -> _Started:
-        assert self._stage is not None, f"{self.name} is in no group"
         self._sequence += 1
         started = _Started(self, plan, buffer, self._sequence, self.clock.event())
+        if self._why_out is not None:
+            # What was started before has failed since, and nobody has asked for its result yet.
+            started.fail(self._why_out)
+            return started
+        assert self._stage is not None, f"{self.name} is in no group"
         self._started.append(started)
         if len(self._started) == 1:
             self._enter(started)
@@ -237,11 +242,9 @@ class SimNode:
         self.drop(seat)
         self.record("collective_abort", **_fields(seat))
         self.received = seat.received_before + seat.received
-        self._stage = None
+        self._stage, self._why_out = None, error
         for started in self._started:
-            started.done.fail(error)
-            # Who started it learns of it when it asks for the result; SimPy is not to complain before.
-            started.done.defused = True
+            started.fail(error)
         self._started.clear()
         self._world.close(self, seat.stage)
 
@@ -388,6 +391,11 @@ class _Started:
 
     def result(self) -> Operation[Any]:
         return (yield self.done)
+
+    def fail(self, error: NodeError) -> None:
+        """Let whoever asks for the result learn of it then; SimPy is not to complain before."""
+        self.done.fail(error)
+        self.done.defused = True
 
 
 def _key(seat: Seat) -> tuple[int, int]:
