@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,12 @@ from ringsim.collectives.vectors import ELEMENT_BYTES, segment_length
 from ringsim.errors import InvariantBroken, NodeError
 from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.scenario import worker_names
+from ringsim.simulation import simulate
 from ringsim.trace import MESSAGE_KINDS, Detail, Trace
 from ringsim.world.undisturbed import Undisturbed
 from ringsim.world.world import Fidelity, Played, play
-from tests.worlds import MS, Run, cluster, crash, group_of
+from tests.worlds import MS, Run, cluster, crash, group_of, training
+from tests.worlds import tell as tell_programs
 
 # --- worlds as data ---------------------------------------------------------------------------------------------------
 
@@ -129,7 +132,7 @@ def member(case: Case, rank: int) -> Run:
                 yield from _buckets(case, rank, node, results)
             except NodeError as error:
                 results.append(str(error))
-        if case.second_group is not None and rank in case.second_group:
+        if case.second_group is not None and Member(node.name, node.incarnation) in _second_group(case).members:
             yield from node.sleep(case.second_after_ns)
             node.join(_second_group(case))
             node.begin_step(1)
@@ -155,8 +158,6 @@ def _buckets(case: Case, rank: int, node: Any, results: list[Any]) -> Operation[
         yield from node.sleep(pause_ns) if how == "sleep" else node.compute(pause_ns)  # At 1 GFLOP/s.
         if case.absent == (rank, number):
             yield from node.receive("nobody", tag="never")
-        if node._stage is None:
-            break
         started.append(node.start(plan_of(bucket, case.ranks), buffer_of(bucket, number, rank, case.ranks)))
         if rank not in bucket.starts:
             for one in started:
@@ -390,6 +391,27 @@ def test_every_timeout_from_none_to_enough(world: str) -> None:
         assert_same(replace(case, buckets=tuple(replace(one, timeout_ns=timeout_ns) for one in case.buckets)))
 
 
+@pytest.mark.parametrize("fidelity", ["auto", "message"])
+def test_what_is_started_after_the_group_is_lost_fails_when_it_is_asked_for(fidelity: Fidelity) -> None:
+    def patient(node: Node) -> Operation[str]:
+        node.join(group_of(["node0", "node1"]))
+        first = node.start(RingAllReduce(timeout_ns=10), np.zeros(4, np.float32))
+        yield from node.sleep(20)
+        second = node.start(RingAllReduce(timeout_ns=10), np.zeros(4, np.float32))
+        try:
+            yield from second.result()
+        except NodeError as error:
+            return str(error)
+        yield from first.result()
+        return "it did not fail"
+
+    def absent(node: Node) -> Operation[None]:
+        yield from node.sleep(100)
+
+    story = tell_programs(cluster(2), {"node0": patient, "node1": absent}, fidelity=fidelity)
+    assert story.played.results["node0"] == "nothing from node1 for 10 ns"
+
+
 # --- how often, and that it would be noticed --------------------------------------------------------------------------
 
 
@@ -615,3 +637,65 @@ def test_any_world_with_any_trouble(data: st.DataObject) -> None:
 @given(st.data())
 def test_any_world_with_any_trouble_for_long(data: st.DataObject) -> None:
     any_world_any_trouble(data)
+
+
+# --- trainings --------------------------------------------------------------------------------------------------------
+
+STRATEGIES: dict[str, Mapping[str, Any]] = {
+    "ring": {"name": "ring", "on_failure": "abort"},
+    "ring with a timeout": {"name": "ring", "on_failure": "abort", "timeout": "3 ms"},
+    "elastic": {"name": "ring", "on_failure": "elastic", "commit_every": 2, "set_aside": {"cooldown": "1 ms"}},
+    "parameter server": {"name": "parameter_server", "on_failure": "timeout", "timeout": "4 ms"},
+}
+CLUSTERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "star": (3, {}),
+    "uneven": (
+        [{"bandwidth": "50 Mbit/s"}, {"latency": "3 us"}, {"shard_weight": 2}, {}],
+        {"message_overhead": "1 us"},
+    ),
+    "two on a host": ([{"processes": 2}, {}], {}),
+}
+
+
+def outcome_of(scenario: Any, fidelity: Fidelity, shuffle_ties: int | None = None) -> tuple[Any, ...]:
+    result = simulate(scenario, trace="messages", fidelity=fidelity, shuffle_ties=shuffle_ties)
+    bits = None if result.parameters is None else result.parameters.tobytes()
+    return [event.line() for event in result.trace], result.summary(), result.metrics, result.nodes, bits
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> Any:
+    """Draw three steps of a training, and deaths at moments at which something happens without them."""
+    strategy = draw(st.sampled_from(list(STRATEGIES.values())))
+    nodes, network = draw(st.sampled_from(list(CLUSTERS.values())))
+    build = partial(training, strategy, nodes=nodes, network=network, steps=3, max_virtual_time="100 ms")
+    calm = build()
+    trace = simulate(calm, trace="messages", fidelity="message").trace
+    times = sorted(dict.fromkeys(event.time_ns + shift for event in trace for shift in (-1, 0, 1) if event.time_ns))
+    last = 1 if strategy["name"] == "parameter_server" else 4
+    segments = st.fixed_dictionaries({"step": st.integers(0, 2)}, optional={"segment": st.integers(1, last)})
+    death = st.builds(
+        crash,
+        st.sampled_from([host.name for host in calm.cluster.nodes]),
+        st.one_of(st.sampled_from(times), segments),
+        st.sampled_from([None, "1 ns", "100 us", "2 ms"]),
+        st.sampled_from(NOTICES),
+    )
+    return build(faults=draw(st.lists(death, max_size=2)))
+
+
+def any_training(scenario: Any, shuffle_ties: int | None) -> None:
+    assert outcome_of(scenario, "auto", shuffle_ties) == outcome_of(scenario, "message")
+
+
+@settings(max_examples=40, deadline=None)
+@given(trainings(), st.sampled_from([None, 1]))
+def test_any_training_with_any_deaths(scenario: Any, shuffle_ties: int | None) -> None:
+    any_training(scenario, shuffle_ties)
+
+
+@pytest.mark.long
+@settings(max_examples=1_500, deadline=None)
+@given(trainings(), st.sampled_from([None, 1]))
+def test_any_training_with_any_deaths_for_long(scenario: Any, shuffle_ties: int | None) -> None:
+    any_training(scenario, shuffle_ties)
