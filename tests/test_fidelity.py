@@ -69,7 +69,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Case:
-    """A world. `hosts` and `network` as a scenario has them; the first `ranks` nodes are the group."""
+    """A world. `hosts` and `network` as a scenario has them; the first `ranks` nodes are members."""
 
     hosts: tuple[Mapping[str, Any], ...]
     ranks: int
@@ -82,11 +82,18 @@ class Case:
     second_after_ns: int = 0
     limit_ns: int | None = None
     tail_ns: int = 0
+    split: int = 0  # so many of the members are a group of their own
+    helpers: int = 0  # so many of the last members do not keep the run going
+    steps: bool = False  # every bucket is a step
 
     @property
     def names(self) -> tuple[str, ...]:
         """All nodes: the members, then bystanders."""
         return worker_names(self.scenario)
+
+    def group(self, rank: int) -> tuple[str, ...]:
+        """The names of the group that a member is in."""
+        return self.names[: self.split] if rank < self.split else self.names[self.split : self.ranks]
 
     @property
     def scenario(self) -> Any:
@@ -126,7 +133,7 @@ def member(case: Case, rank: int) -> Run:
             # Back from the dead: it tells somebody, and may be wanted in the second group.
             node.send(names[(rank + 1) % case.ranks], None, 8, "back")
         else:
-            node.join(group_of(names[: case.ranks]))
+            node.join(group_of(case.group(rank)))
             node.begin_step(0)
             try:
                 yield from _buckets(case, rank, node, results)
@@ -158,7 +165,10 @@ def _buckets(case: Case, rank: int, node: Any, results: list[Any]) -> Operation[
         yield from node.sleep(pause_ns) if how == "sleep" else node.compute(pause_ns)  # At 1 GFLOP/s.
         if case.absent == (rank, number):
             yield from node.receive("nobody", tag="never")
-        started.append(node.start(plan_of(bucket, case.ranks), buffer_of(bucket, number, rank, case.ranks)))
+        ranks, place = len(case.group(rank)), rank - case.split * (rank >= case.split)
+        if case.steps and number:
+            node.begin_step(number)
+        started.append(node.start(plan_of(bucket, ranks), buffer_of(bucket, number, place, ranks)))
         if rank not in bucket.starts:
             for one in started:
                 results.append((yield from one.result()))
@@ -188,7 +198,7 @@ def bystander(case: Case, name: str) -> Run:
 
 def programs(case: Case) -> list[Program]:
     return [
-        Program(name, member(case, rank), restarts=True)
+        Program(name, member(case, rank), worker=rank < case.ranks - case.helpers, restarts=True)
         if rank < case.ranks
         else Program(name, bystander(case, name), worker=False, restarts=True)
         for rank, name in enumerate(case.names)
@@ -553,9 +563,13 @@ def networks(draw: st.DrawFn, hosts: list[dict[str, Any]], topology: dict[str, A
     ways["ring"] = [(one["name"], other["name"]) for one, other in itertools.pairwise(hosts)]
     possible = ways.get(topology["topology"]) if isinstance(topology["topology"], str) else None
     if possible and draw(st.booleans()):
-        chosen = draw(st.lists(st.tuples(st.sampled_from(possible), st.booleans(), own), unique_by=lambda one: one[:2]))
+        loses = st.fixed_dictionaries({}, optional={"drop": st.just("20 %")})
+        one_way = st.tuples(st.sampled_from(possible), st.booleans(), own, loses)
+        chosen = draw(st.lists(one_way, unique_by=lambda one: one[:2]))
+        network["resend_after"] = "50 ns"
         network["links"] = [
-            {"source": pair[back], "target": pair[not back], "one_way": True, **link} for pair, back, link in chosen
+            {"source": pair[back], "target": pair[not back], "one_way": True, **link, **drop}
+            for pair, back, link, drop in chosen
         ]
     return network
 
@@ -577,13 +591,22 @@ def cases(draw: st.DrawFn) -> Case:
         st.one_of(st.none(), st.none(), st.sampled_from([1, 5, 20, 100, 300, 1_000, 5_000])),
     )
     buckets = draw(st.lists(bucket, min_size=1, max_size=3))
-    return Case(tuple(hosts), ranks, tuple(buckets), network, tail_ns=draw(st.sampled_from([0, 100])))
+    return Case(
+        tuple(hosts),
+        ranks,
+        tuple(buckets),
+        network,
+        tail_ns=draw(st.sampled_from([0, 100])),
+        split=draw(st.sampled_from([0, 0, 2, ranks // 2])) if ranks > 3 else 0,
+        helpers=draw(st.sampled_from([0, 0, 1])),
+        steps=draw(st.booleans()),
+    )
 
 
 def troubles(case: Case) -> st.SearchStrategy[Trouble]:
     machines, names = [host["name"] for host in case.hosts], case.names
     pairs = st.permutations(names)
-    steps = st.integers(1, 2 * case.ranks * len(case.buckets))
+    segments = st.integers(1, 2 * case.ranks * len(case.buckets))
     return st.one_of(
         st.builds(dies, st.sampled_from(machines), st.sampled_from(NOTICES), st.sampled_from([None, "1 ns", "100 ns"])),
         st.builds(
@@ -608,11 +631,9 @@ def troubles(case: Case) -> st.SearchStrategy[Trouble]:
             st.integers(0, len(case.buckets) - 1),
         ),
         st.builds(
-            lambda node, segment: (
-                lambda case, _: replace(case, faults=(*case.faults, crash(node, {"step": 0, "segment": segment})))
-            ),
+            lambda node, at: lambda case, _: replace(case, faults=(*case.faults, crash(node, at))),
             st.sampled_from(machines),
-            steps,
+            st.fixed_dictionaries({"step": st.integers(0, 2), "segment": segments}),
         ),
         st.just(lambda case, _: case),
     )
