@@ -391,6 +391,14 @@ def test_a_fault_at_every_message_of_a_step(node: str) -> None:
         assert len(played.injected) == (segment <= 8), "two rings of three ranks bring each of them eight messages"
 
 
+@pytest.mark.parametrize("world", ["two rings in a row", "ring, then tree"])
+def test_a_fault_at_every_message_of_a_step_that_begins_while_the_one_before_is_under_way(world: str) -> None:
+    case = replace(WORLDS[world], steps=True)
+    for node in ("node0", "node1"):
+        for segment in range(1, 8):
+            assert_same(replace(case, faults=(crash(node, {"step": 1, "segment": segment}),)))
+
+
 @pytest.mark.parametrize(
     "world", [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in WORLDS]
 )
@@ -647,7 +655,7 @@ def any_world_any_trouble(data: st.DataObject) -> None:
     assert_same(case, data.draw(st.sampled_from([None, 1])), steps_too=data.draw(st.booleans()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_world_with_any_trouble(data: st.DataObject) -> None:
     any_world_any_trouble(data)
