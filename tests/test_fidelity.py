@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,12 @@ from ringsim.collectives.vectors import ELEMENT_BYTES, segment_length
 from ringsim.errors import InvariantBroken, NodeError
 from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.scenario import worker_names
+from ringsim.simulation import simulate
 from ringsim.trace import MESSAGE_KINDS, Detail, Trace
 from ringsim.world.undisturbed import Undisturbed
 from ringsim.world.world import Fidelity, Played, play
-from tests.worlds import MS, Run, cluster, crash, group_of
+from tests.worlds import MS, Run, cluster, crash, group_of, training
+from tests.worlds import tell as tell_programs
 
 # --- worlds as data ---------------------------------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Case:
-    """A world. `hosts` and `network` as a scenario has them; the first `ranks` nodes are the group."""
+    """A world. `hosts` and `network` as a scenario has them; the first `ranks` nodes are members."""
 
     hosts: tuple[Mapping[str, Any], ...]
     ranks: int
@@ -79,11 +82,18 @@ class Case:
     second_after_ns: int = 0
     limit_ns: int | None = None
     tail_ns: int = 0
+    split: int = 0  # so many of the members are a group of their own
+    helpers: int = 0  # so many of the last members do not keep the run going
+    steps: bool = False  # every bucket is a step
 
     @property
     def names(self) -> tuple[str, ...]:
         """All nodes: the members, then bystanders."""
         return worker_names(self.scenario)
+
+    def group(self, rank: int) -> tuple[str, ...]:
+        """The names of the group that a member is in."""
+        return self.names[: self.split] if rank < self.split else self.names[self.split : self.ranks]
 
     @property
     def scenario(self) -> Any:
@@ -123,13 +133,13 @@ def member(case: Case, rank: int) -> Run:
             # Back from the dead: it tells somebody, and may be wanted in the second group.
             node.send(names[(rank + 1) % case.ranks], None, 8, "back")
         else:
-            node.join(group_of(names[: case.ranks]))
+            node.join(group_of(case.group(rank)))
             node.begin_step(0)
             try:
                 yield from _buckets(case, rank, node, results)
             except NodeError as error:
                 results.append(str(error))
-        if case.second_group is not None and rank in case.second_group:
+        if case.second_group is not None and Member(node.name, node.incarnation) in _second_group(case).members:
             yield from node.sleep(case.second_after_ns)
             node.join(_second_group(case))
             node.begin_step(1)
@@ -155,9 +165,10 @@ def _buckets(case: Case, rank: int, node: Any, results: list[Any]) -> Operation[
         yield from node.sleep(pause_ns) if how == "sleep" else node.compute(pause_ns)  # At 1 GFLOP/s.
         if case.absent == (rank, number):
             yield from node.receive("nobody", tag="never")
-        if node._stage is None:
-            break
-        started.append(node.start(plan_of(bucket, case.ranks), buffer_of(bucket, number, rank, case.ranks)))
+        ranks, place = len(case.group(rank)), rank - case.split * (rank >= case.split)
+        if case.steps and number:
+            node.begin_step(number)
+        started.append(node.start(plan_of(bucket, ranks), buffer_of(bucket, number, place, ranks)))
         if rank not in bucket.starts:
             for one in started:
                 results.append((yield from one.result()))
@@ -187,7 +198,7 @@ def bystander(case: Case, name: str) -> Run:
 
 def programs(case: Case) -> list[Program]:
     return [
-        Program(name, member(case, rank), restarts=True)
+        Program(name, member(case, rank), worker=rank < case.ranks - case.helpers, restarts=True)
         if rank < case.ranks
         else Program(name, bystander(case, name), worker=False, restarts=True)
         for rank, name in enumerate(case.names)
@@ -380,6 +391,14 @@ def test_a_fault_at_every_message_of_a_step(node: str) -> None:
         assert len(played.injected) == (segment <= 8), "two rings of three ranks bring each of them eight messages"
 
 
+@pytest.mark.parametrize("world", ["two rings in a row", "ring, then tree"])
+def test_a_fault_at_every_message_of_a_step_that_begins_while_the_one_before_is_under_way(world: str) -> None:
+    case = replace(WORLDS[world], steps=True)
+    for node in ("node0", "node1"):
+        for segment in range(1, 8):
+            assert_same(replace(case, faults=(crash(node, {"step": 1, "segment": segment}),)))
+
+
 @pytest.mark.parametrize(
     "world", [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in WORLDS]
 )
@@ -388,6 +407,27 @@ def test_every_timeout_from_none_to_enough(world: str) -> None:
     waits = [b - a for a in moments(case) for b in moments(case) if b - a > 0]
     for timeout_ns in sorted(dict.fromkeys(waits)):
         assert_same(replace(case, buckets=tuple(replace(one, timeout_ns=timeout_ns) for one in case.buckets)))
+
+
+@pytest.mark.parametrize("fidelity", ["auto", "message"])
+def test_what_is_started_after_the_group_is_lost_fails_when_it_is_asked_for(fidelity: Fidelity) -> None:
+    def patient(node: Node) -> Operation[str]:
+        node.join(group_of(["node0", "node1"]))
+        first = node.start(RingAllReduce(timeout_ns=10), np.zeros(4, np.float32))
+        yield from node.sleep(20)
+        second = node.start(RingAllReduce(timeout_ns=10), np.zeros(4, np.float32))
+        try:
+            yield from second.result()
+        except NodeError as error:
+            return str(error)
+        yield from first.result()
+        return "it did not fail"
+
+    def absent(node: Node) -> Operation[None]:
+        yield from node.sleep(100)
+
+    story = tell_programs(cluster(2), {"node0": patient, "node1": absent}, fidelity=fidelity)
+    assert story.played.results["node0"] == "nothing from node1 for 10 ns"
 
 
 # --- how often, and that it would be noticed --------------------------------------------------------------------------
@@ -531,9 +571,13 @@ def networks(draw: st.DrawFn, hosts: list[dict[str, Any]], topology: dict[str, A
     ways["ring"] = [(one["name"], other["name"]) for one, other in itertools.pairwise(hosts)]
     possible = ways.get(topology["topology"]) if isinstance(topology["topology"], str) else None
     if possible and draw(st.booleans()):
-        chosen = draw(st.lists(st.tuples(st.sampled_from(possible), st.booleans(), own), unique_by=lambda one: one[:2]))
+        loses = st.fixed_dictionaries({}, optional={"drop": st.just("20 %")})
+        one_way = st.tuples(st.sampled_from(possible), st.booleans(), own, loses)
+        chosen = draw(st.lists(one_way, unique_by=lambda one: one[:2]))
+        network["resend_after"] = "50 ns"
         network["links"] = [
-            {"source": pair[back], "target": pair[not back], "one_way": True, **link} for pair, back, link in chosen
+            {"source": pair[back], "target": pair[not back], "one_way": True, **link, **drop}
+            for pair, back, link, drop in chosen
         ]
     return network
 
@@ -555,13 +599,22 @@ def cases(draw: st.DrawFn) -> Case:
         st.one_of(st.none(), st.none(), st.sampled_from([1, 5, 20, 100, 300, 1_000, 5_000])),
     )
     buckets = draw(st.lists(bucket, min_size=1, max_size=3))
-    return Case(tuple(hosts), ranks, tuple(buckets), network, tail_ns=draw(st.sampled_from([0, 100])))
+    return Case(
+        tuple(hosts),
+        ranks,
+        tuple(buckets),
+        network,
+        tail_ns=draw(st.sampled_from([0, 100])),
+        split=draw(st.sampled_from([0, 0, 2, ranks // 2])) if ranks > 3 else 0,
+        helpers=draw(st.sampled_from([0, 0, 1])),
+        steps=draw(st.booleans()),
+    )
 
 
 def troubles(case: Case) -> st.SearchStrategy[Trouble]:
     machines, names = [host["name"] for host in case.hosts], case.names
     pairs = st.permutations(names)
-    steps = st.integers(1, 2 * case.ranks * len(case.buckets))
+    segments = st.integers(1, 2 * case.ranks * len(case.buckets))
     return st.one_of(
         st.builds(dies, st.sampled_from(machines), st.sampled_from(NOTICES), st.sampled_from([None, "1 ns", "100 ns"])),
         st.builds(
@@ -586,11 +639,9 @@ def troubles(case: Case) -> st.SearchStrategy[Trouble]:
             st.integers(0, len(case.buckets) - 1),
         ),
         st.builds(
-            lambda node, segment: (
-                lambda case, _: replace(case, faults=(*case.faults, crash(node, {"step": 0, "segment": segment})))
-            ),
+            lambda node, at: lambda case, _: replace(case, faults=(*case.faults, crash(node, at))),
             st.sampled_from(machines),
-            steps,
+            st.fixed_dictionaries({"step": st.integers(0, 2), "segment": segments}),
         ),
         st.just(lambda case, _: case),
     )
@@ -604,7 +655,7 @@ def any_world_any_trouble(data: st.DataObject) -> None:
     assert_same(case, data.draw(st.sampled_from([None, 1])), steps_too=data.draw(st.booleans()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_world_with_any_trouble(data: st.DataObject) -> None:
     any_world_any_trouble(data)
@@ -615,3 +666,65 @@ def test_any_world_with_any_trouble(data: st.DataObject) -> None:
 @given(st.data())
 def test_any_world_with_any_trouble_for_long(data: st.DataObject) -> None:
     any_world_any_trouble(data)
+
+
+# --- trainings --------------------------------------------------------------------------------------------------------
+
+STRATEGIES: dict[str, Mapping[str, Any]] = {
+    "ring": {"name": "ring", "on_failure": "abort"},
+    "ring with a timeout": {"name": "ring", "on_failure": "abort", "timeout": "3 ms"},
+    "elastic": {"name": "ring", "on_failure": "elastic", "commit_every": 2, "set_aside": {"cooldown": "1 ms"}},
+    "parameter server": {"name": "parameter_server", "on_failure": "timeout", "timeout": "4 ms"},
+}
+CLUSTERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "star": (3, {}),
+    "uneven": (
+        [{"bandwidth": "50 Mbit/s"}, {"latency": "3 us"}, {"shard_weight": 2}, {}],
+        {"message_overhead": "1 us"},
+    ),
+    "two on a host": ([{"processes": 2}, {}], {}),
+}
+
+
+def outcome_of(scenario: Any, fidelity: Fidelity, shuffle_ties: int | None = None) -> tuple[Any, ...]:
+    result = simulate(scenario, trace="messages", fidelity=fidelity, shuffle_ties=shuffle_ties)
+    bits = None if result.parameters is None else result.parameters.tobytes()
+    return [event.line() for event in result.trace], result.summary(), result.metrics, result.nodes, bits
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> Any:
+    """Draw three steps of a training, and deaths at moments at which something happens without them."""
+    strategy = draw(st.sampled_from(list(STRATEGIES.values())))
+    nodes, network = draw(st.sampled_from(list(CLUSTERS.values())))
+    build = partial(training, strategy, nodes=nodes, network=network, steps=3, max_virtual_time="100 ms")
+    calm = build()
+    trace = simulate(calm, trace="messages", fidelity="message").trace
+    times = sorted(dict.fromkeys(event.time_ns + shift for event in trace for shift in (-1, 0, 1) if event.time_ns))
+    last = 1 if strategy["name"] == "parameter_server" else 4
+    segments = st.fixed_dictionaries({"step": st.integers(0, 2)}, optional={"segment": st.integers(1, last)})
+    death = st.builds(
+        crash,
+        st.sampled_from([host.name for host in calm.cluster.nodes]),
+        st.one_of(st.sampled_from(times), segments),
+        st.sampled_from([None, "1 ns", "100 us", "2 ms"]),
+        st.sampled_from(NOTICES),
+    )
+    return build(faults=draw(st.lists(death, max_size=2)))
+
+
+def any_training(scenario: Any, shuffle_ties: int | None) -> None:
+    assert outcome_of(scenario, "auto", shuffle_ties) == outcome_of(scenario, "message")
+
+
+@settings(max_examples=40, deadline=None)
+@given(trainings(), st.sampled_from([None, 1]))
+def test_any_training_with_any_deaths(scenario: Any, shuffle_ties: int | None) -> None:
+    any_training(scenario, shuffle_ties)
+
+
+@pytest.mark.long
+@settings(max_examples=1_500, deadline=None)
+@given(trainings(), st.sampled_from([None, 1]))
+def test_any_training_with_any_deaths_for_long(scenario: Any, shuffle_ties: int | None) -> None:
+    any_training(scenario, shuffle_ties)

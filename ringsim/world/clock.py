@@ -79,6 +79,7 @@ class Clock:
         self.moment = (
             0  # the time and phase that is being played: those of one phase have equal moments, later ones more
         )
+        self.is_wound_back = False  # what is played now has been played before
         self._order: Iterator[Any] = itertools.count()
         if shuffle_ties is not None:
             self._order = _shuffled(shuffle_ties)
@@ -149,11 +150,12 @@ class Clock:
         the agenda of the present. Nothing in it may wake a process.
         """
         present, agenda = self.moment, self._agenda
-        self._agenda, self.moment = [], 0
+        self._agenda, self.moment, self.is_wound_back = [], 0, True
         for moment, action in begin:
             self._play_until(moment)
             action()
         self._play_until(present)
+        self.is_wound_back = False
         for entry in self._agenda:
             heapq.heappush(agenda, entry)
         self._agenda = agenda

@@ -367,6 +367,8 @@ class SimNode:
         self._started.clear()
 
     def begin_step(self, step: int, **fields: Any) -> None:
+        if self._started and self._stage is not None:
+            self._stage.step_begins(self, step)
         self.step, self.received = step, 0
         self.record("step_begin", step=step, **fields)
         self.account.set(self.now_ns, recovering=False)
