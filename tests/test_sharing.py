@@ -211,6 +211,42 @@ def test_flows_that_come_and_go_end_within_a_nanosecond_for_each_change_of_rate(
         assert abs(stage.ends[name] - end) <= slack_ns
 
 
+# Each (begin, amount, route); amounts are chosen so that no end has to be rounded by much.
+COMES_BACK_TO_ITS_FLOCK = {
+    "a": (13_000, 52_000, [0]),
+    "b": (0, 57_000, [0, 1]),
+    "c": (0, 47_000, [0]),
+    "d": (13_000, 52_000, [1, 0]),
+    "e": (16_000, 19_000, [1]),
+    "f": (0, 46_000, [1]),
+    "g": (14_000, 45_000, [1]),
+}
+AS_FAST_AGAIN_AS_ALONE = {
+    "a": (7_000, 41_000, [2, 0]),
+    "b": (3_000, 8_000, [1]),
+    "c": (18_000, 36_000, [0, 2]),
+    "d": (7_000, 25_000, [2]),
+    "e": (0, 36_000, [1, 3, 2]),
+}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "capacity"),
+    [
+        (COMES_BACK_TO_ITS_FLOCK, [10**9, 10**9]),
+        (AS_FAST_AGAIN_AS_ALONE, [10**9, 2 * 10**9, 2 * 10**9, 10**9]),
+    ],
+    ids=["comes back to its flock", "as fast again as alone"],
+)
+def test_a_rate_that_a_task_had_before_says_nothing_about_its_end_now(tasks, capacity):
+    stage = Stage(capacity)
+    for name, (begin, amount, along) in tasks.items():
+        stage.begin(begin, name, amount, along)
+    stage.play()
+    slack_ns = 2 * len(tasks)
+    assert stage.ends == pytest.approx(exact_ends(tasks, capacity), abs=slack_ns, rel=0)
+
+
 def test_a_flow_that_comes_later_slows_the_first_one_from_that_instant_on():
     stage = Stage([1_000])
     stage.begin(0, "first", 100, [0])  # 100 ms alone

@@ -89,6 +89,10 @@ class Occupant(Protocol):
         ...
 
 
+# A task's place in a flock: its target, its key, a number that tells equal ones apart, and the task.
+_Place = tuple[int, tuple[Any, ...], int, Task]
+
+
 class _Flock:
     """Tasks of one rate. `passed` counts what has passed of each since the flock was made."""
 
@@ -99,7 +103,7 @@ class _Flock:
         self.since_ns = since_ns
         self.passed = 0
         self.size = 0
-        self.heap: list[tuple[int, tuple[Any, ...], int, Task]] = []  # by target; some may have left
+        self.heap: list[_Place] = []  # by target; some may have left
         self.entry: Entry | None = None
 
     def passed_until(self, now_ns: int) -> int:
@@ -375,6 +379,7 @@ class Sharing:
             # It was alone and is as fast as before: its amount is not to be rounded now.
             flock = _Flock(task.share, task.since_ns)
             self._clock.cancel(task.entry)
+            task.share = None
             self._join(task, flock)
             self._schedule(flock)
             return
@@ -401,7 +406,7 @@ class Sharing:
     def _schedule(self, flock: _Flock) -> None:
         """Wait for the first of a flock to be done."""
         self._clock.cancel(flock.entry)
-        while flock.heap and flock.heap[0][3].flock is not flock:
+        while flock.heap and not _stands(flock.heap[0], flock):
             heapq.heappop(flock.heap)
         if flock.heap:
             target, key, _, task = flock.heap[0]
@@ -414,9 +419,10 @@ class Sharing:
     def _end_first(self, flock: _Flock) -> None:
         passed = flock.passed_until(self._clock.now_ns)
         done = []
-        while flock.heap and (flock.heap[0][0] <= passed or flock.heap[0][3].flock is not flock):
-            task = heapq.heappop(flock.heap)[3]
-            if task.flock is flock:
+        while flock.heap and (flock.heap[0][0] <= passed or not _stands(flock.heap[0], flock)):
+            place = heapq.heappop(flock.heap)
+            if _stands(place, flock):
+                task = place[3]
                 done.append(task)
                 task.flock, task.remaining = None, 0
                 flock.size -= 1
@@ -425,3 +431,9 @@ class Sharing:
             self._leave(task)
         for task in done:
             task.finished()
+
+
+def _stands(place: _Place, flock: _Flock) -> bool:
+    """Say whether a task still has this place: it may have left the flock, and come back with more to wait for."""
+    target, _, _, task = place
+    return task.flock is flock and task.target == target
