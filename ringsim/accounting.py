@@ -16,8 +16,6 @@ from ringsim.trace import Event
 
 # A training step as (generation, number of updates before it).
 Step = tuple[int, int]
-# One sample of one epoch.
-Sample = tuple[int, int]
 
 
 def history(events: Sequence[Event]) -> dict[int, int]:
@@ -54,26 +52,24 @@ def history(events: Sequence[Event]) -> dict[int, int]:
 def count_samples(events: Sequence[Event]) -> tuple[EpochSamples, ...]:
     """Return, for each epoch that was begun, how many samples were counted, repeated and lost."""
     made = history(events)
-    counted: Counter[Sample] = Counter()
-    handed_out: set[Sample] = set()
-    computed: Counter[Sample] = Counter()
+    counted: dict[int, Counter[int]] = defaultdict(Counter)  # by epoch: how often each sample
+    computed: dict[int, Counter[int]] = defaultdict(Counter)
+    handed_out: dict[int, set[int]] = defaultdict(set)
     for batch in _batches(events):
-        samples = [(batch.epoch, sample) for sample in batch.samples]
-        handed_out.update(samples)
-        computed.update(samples * batch.times_computed)
+        handed_out[batch.epoch].update(batch.samples)
+        for _ in range(batch.times_computed):
+            computed[batch.epoch].update(batch.samples)
         generation, step = batch.step
         if made.get(step + 1) == generation and not batch.dropped:
-            counted.update(samples)
-    repeated: Counter[int] = Counter()
-    for (epoch, _), times in computed.items():
-        repeated[epoch] += times - 1
-    counted_in: Counter[int] = Counter()
-    for (epoch, _), times in counted.items():
-        counted_in[epoch] += times
-    lost = Counter(epoch for epoch, sample in handed_out if (epoch, sample) not in counted)
+            counted[batch.epoch].update(batch.samples)
     return tuple(
-        EpochSamples(epoch=epoch, counted=counted_in[epoch], repeated=repeated[epoch], lost=lost[epoch])
-        for epoch in sorted({epoch for epoch, _ in handed_out})
+        EpochSamples(
+            epoch=epoch,
+            counted=counted[epoch].total(),
+            repeated=computed[epoch].total() - len(computed[epoch]),
+            lost=len(handed_out[epoch]) - len(counted[epoch]),
+        )
+        for epoch in sorted(handed_out)
     )
 
 

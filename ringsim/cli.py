@@ -118,6 +118,13 @@ def cli() -> None:
     show_default=True,
     help="Detail of trace.jsonl.",
 )
+@click.option(
+    "--fidelity",
+    type=click.Choice(["auto", "message"]),
+    default="auto",
+    show_default=True,
+    help="message: play every message, also of collectives that nothing disturbs. The digests are the same.",
+)
 @click.option("--speed-up", is_flag=True, help="Play the local twin as well, and say how many times faster this is.")
 @_json
 @_quiet
@@ -127,6 +134,7 @@ def run(
     seed: int | None,
     out: Path | None,
     trace: Any,
+    fidelity: Any,
     speed_up: bool,
     as_json: bool,
     quiet: bool,
@@ -137,7 +145,7 @@ def run(
     if out is not None:
         run_folder.prepare(out)
     loaded = _load(file, overrides, seed, quiet)
-    result = _play(loaded, trace, shown=not (quiet or as_json))
+    result = _play(loaded, trace, shown=not (quiet or as_json), fidelity=fidelity)
     result = result.with_command(_command("run", file, overrides, seed))
     faster = _speed_up(loaded, result) if speed_up else None
     if out is not None:
@@ -500,7 +508,7 @@ def _cluster(file: str | None, options: Mapping[str, str | None], overrides: Seq
         ) from None
 
 
-def _play(loaded: Loaded, trace: Any, *, shown: bool) -> Result:
+def _play(loaded: Loaded, trace: Any, *, shown: bool, fidelity: Any = "auto") -> Result:
     from ringsim.report.progress import progress
     from ringsim.simulation import simulate
 
@@ -512,7 +520,7 @@ def _play(loaded: Loaded, trace: Any, *, shown: bool) -> Result:
             if watch is not None:
                 watch(event)
 
-        return simulate(loaded.scenario, trace=trace, watch=look)
+        return simulate(loaded.scenario, trace=trace, fidelity=fidelity, watch=look)
 
 
 @contextmanager

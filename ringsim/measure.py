@@ -11,24 +11,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import isqrt
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from ringsim.collectives.hierarchical import Hierarchical
 from ringsim.collectives.table import ALGORITHMS, Algorithm, blank_buffers
 from ringsim.collectives.vectors import ELEMENT_BYTES
 from ringsim.errors import RingsimError, UsageError
 from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.plan import Plan
-from ringsim.scenario import SERVER, Cluster, Host, Local, Scenario, Task, worker_names
+from ringsim.scenario import SERVER, Cluster, Host, Local, Scenario, Task, TwoTier, Wan, worker_names
+from ringsim.topology import Routes, build
+from ringsim.topology.two_tier import racks
 from ringsim.trace import Trace
 from ringsim.units import SIZE
-from ringsim.world.world import Played, play
-
-Fidelity = Literal["auto", "message"]
+from ringsim.world.world import Fidelity, Played, play
 
 LONGEST = "1_000_000_000 s"  # Thirty years: any collective that makes sense is over by then.
 
@@ -83,6 +84,9 @@ def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelit
     workers, servers = worker_names(scenario), (SERVER,) * chosen.servers
     ranks = len(workers) + len(servers)
     plan = chosen.plan(ranks, length)
+    groups = groups_of(cluster)
+    if isinstance(plan, Hierarchical) and groups:
+        plan = replace(plan, groups=groups)
     played = _play(scenario, plan, blank_buffers(algorithm, ranks, length), workers, servers, fidelity)
     algbw = Fraction(8 * size_bytes * 10**9, max(1, played.time_ns))
     return Measurement(
@@ -93,8 +97,8 @@ def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelit
         time_ns=played.time_ns,
         algbw_bits_per_s=int(algbw),
         busbw_bits_per_s=int(algbw * chosen.bus_factor(len(workers))),
-        predicted_ns=plan.predicted_ns(ranks, size_bytes, *alpha_and_bandwidth(cluster)),
-        messages=plan.number_of_messages(ranks),
+        predicted_ns=plan.predicted_ns(ranks, size_bytes, *alpha_and_bandwidth(cluster, plan, chosen.servers)),
+        messages=played.traffic.messages,
         bytes_on_wire=sum(played.traffic.wire.values()),
     )
 
@@ -120,14 +124,14 @@ def _play(
     buffers: Sequence[Any],
     workers: Sequence[str],
     servers: Sequence[str],
-    fidelity: Fidelity,  # noqa: ARG001 - the world plays every message as yet, which is either's answer.
+    fidelity: Fidelity,
 ) -> Played:
     group = Group(0, tuple(Member(name, 0) for name in (*workers, *servers)))
     programs = [
         Program(name, partial(_take_part, group=group, plan=plan, buffer=buffer), worker=name in workers)
         for name, buffer in zip(group.names, buffers, strict=True)
     ]
-    played = play(scenario, programs, [Host(name=server) for server in servers], Trace("steps"))
+    played = play(scenario, programs, [Host(name=server) for server in servers], Trace("steps"), fidelity=fidelity)
     if played.ending != "over":
         waiting = "; ".join(f"{name} waits for {what}" for name, what in played.waiting.items())
         raise RingsimError(f"{plan.name} did not come to its end: {waiting or 'it takes more than 30 years'}")
@@ -139,18 +143,55 @@ def _take_part(node: Node, group: Group, plan: Plan, buffer: Any) -> Operation[N
     yield from node.collective(plan, buffer)
 
 
-def alpha_and_bandwidth(cluster: Cluster) -> tuple[int, int]:
-    """Return what the textbook takes every path of the cluster for: (alpha in ns, bandwidth in bit/s).
+def alpha_and_bandwidth(cluster: Cluster, plan: Plan, servers: int = 0) -> tuple[int, int]:
+    """Return what the textbook takes every path of the plan for: (alpha in ns, bandwidth in bit/s).
 
-    As if all machines had one link to one switch, each as slow as the slowest.
+    As if all its connections were as slow as the slowest, each in latency and in bandwidth, and never shared a link. It
+    knows no framing.
 
-    >>> alpha_and_bandwidth(Cluster.model_validate({"nodes": [{"name": "a", "bandwidth": "1 Mbit/s"}, {"name": "b"}]}))
+    >>> from ringsim.collectives.ring import RingAllReduce
+    >>> cluster = Cluster.model_validate({"nodes": [{"name": "a", "bandwidth": "1 Mbit/s"}, {"name": "b"}]})
+    >>> alpha_and_bandwidth(cluster, RingAllReduce())
     (100000, 1000000)
     """
-    network = cluster.network
-    bandwidth = [network.bandwidth if host.bandwidth is None else host.bandwidth for host in cluster.nodes]
-    latency_ns = [network.latency if host.latency is None else host.latency for host in cluster.nodes]
-    return network.message_overhead + 2 * max(latency_ns), min(bandwidth)
+    network, extra = cluster.network, [Host(name=SERVER)] * servers
+    graph = build(network, cluster.nodes, extra)
+    routes = Routes(graph, cluster.nodes)
+    machines = [host.name for host in cluster.nodes for _ in range(host.processes)] + [SERVER] * servers
+    pairs = plan.connections(len(machines)) or [(0, rank) for rank in range(1, len(machines))]
+    ways = [
+        [graph.edges[link] for link in routes.links(machines[source], machines[target])] for source, target in pairs
+    ]
+    alpha_ns = max((sum(link["latency_ns"] for link in way) for way in ways), default=0)
+    bandwidth = min((link["bandwidth"] for way in ways for link in way), default=network.bandwidth)
+    return network.message_overhead + alpha_ns, bandwidth
+
+
+def groups_of(cluster: Cluster) -> tuple[tuple[int, ...], ...]:
+    """Return the ranks that are near each other, for `hierarchical`: of a machine, a rack, or a site; () if none are.
+
+    >>> groups_of(Cluster.model_validate({"nodes": 4, "network": {"topology": {"kind": "two_tier", "racks": 2}}}))
+    ((0, 1), (2, 3))
+    """
+    hosts, topology = cluster.nodes, cluster.network.topology
+    ranks = range(sum(host.processes for host in hosts))
+    groups: list[Sequence[int]]
+    if any(host.processes > 1 for host in hosts):
+        groups = _blocks([host.processes for host in hosts])
+    elif isinstance(topology, TwoTier):
+        groups = racks(topology, ranks)
+    elif isinstance(topology, Wan):
+        groups = _blocks([site.nodes for site in topology.sites])
+    else:
+        return ()
+    if len({len(group) for group in groups}) > 1:
+        return ()  # Horovod's algorithm needs groups of one size.
+    return tuple(tuple(group) for group in groups)
+
+
+def _blocks(sizes: Sequence[int]) -> list[Sequence[int]]:
+    ends = list(accumulate(sizes))
+    return [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 def fastest(measurements: Sequence[Measurement]) -> str:

@@ -108,8 +108,11 @@ class Node(Protocol):
         """Take part in `group` from now on; messages of older generations are thrown away."""
         ...
 
-    def compute(self, flop: int) -> Operation[None]:
-        """Work for as long as `flop` floating-point operations take here."""
+    def compute(self, flop: int, continues: bool = False) -> Operation[None]:
+        """Work for as long as `flop` floating-point operations take here.
+
+        `continues`: it is another part of the computation before, as fast or slow as that was drawn to be.
+        """
         ...
 
     def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Sent:
@@ -148,7 +151,10 @@ class Node(Protocol):
         ...
 
     def start(self, plan: Plan, buffer: Any) -> Started:
-        """Begin to play `plan` and go on meanwhile; what is started later is played after it."""
+        """Begin to play `plan` and go on meanwhile; what is started later is played after it.
+
+        Once one has failed, this node is out of the group: what else was started, or is yet, fails of the same.
+        """
         ...
 
     def sleep(self, duration_ns: int) -> Operation[None]:

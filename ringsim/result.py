@@ -115,6 +115,8 @@ class Result:
     learning_rate: float | None
     bytes_sent: int
     payload_bytes_sent: int
+    collectives_in_closed_form: int  # played without their messages, because nothing disturbed them: the same answer
+    collectives_by_messages: int
     nodes: tuple[NodeTime, ...]
     failures: tuple[Failure, ...]
     faults_not_reached: tuple[str, ...]
@@ -154,6 +156,10 @@ class Result:
             "learning_rate": {"scaling": self.scenario.task.learning_rate_scaling, "last": self.learning_rate},
             "bytes_sent": self.bytes_sent,
             "payload_bytes_sent": self.payload_bytes_sent,
+            "collectives": {
+                "in_closed_form": self.collectives_in_closed_form,
+                "by_messages": self.collectives_by_messages,
+            },
             **{field: self.total_ns(field) for field in TIMES},
             "failures": [asdict(failure) for failure in self.failures],
             "faults_not_reached": list(self.faults_not_reached),

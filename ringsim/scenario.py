@@ -256,7 +256,12 @@ class TwoTier(Settings):
     """Racks of machines: each has a link to its rack's switch, and each rack one to the core switch."""
 
     kind: Literal["two_tier"]
-    racks: int = Field(ge=1, le=100_000, examples=[2], description="machines fill them in order, as evenly as possible")
+    racks: int = Field(
+        ge=1, le=100_000, examples=[2], description="machines are spread over them as evenly as possible"
+    )
+    placement: Literal["blocks", "in_turn"] = Field(
+        "blocks", description="blocks: they fill one rack after another; in_turn: the next machine is in the next rack"
+    )
     oversubscription: float = Field(
         1.0, gt=0, le=1_000_000, description="a rack's machines together, against its link to the core"
     )
@@ -451,12 +456,28 @@ class Local(Settings):
     name: Literal["local"]
 
 
+_ORDER: Any = Field(
+    default="listed",
+    description="of the ranks in the ring: as the cluster lists them, or so that neighbours are near each other",
+)
+_BUCKET_SIZE: Any = Field(
+    default=None,
+    description="all-reduce so many bytes of the gradient as soon as they are there; default: all at the end",
+)
+_CYCLE_TIME: Any = Field(
+    default=None, description="all-reduce a bucket so long after its first gradient was there, even if it is not full"
+)
+
+
 class RingAbort(Settings):
     """Synchronous data parallelism by ring all-reduce; a death ends the job for all, as in plain MPI."""
 
     name: Literal["ring"]
     on_failure: Literal["abort"] = "abort"
     timeout: Duration | None = Field(None, description="give up a receive after so long; default: never")
+    order: Literal["listed", "topology"] = _ORDER
+    bucket_size: PositiveSize | None = _BUCKET_SIZE
+    cycle_time: PositiveDuration | None = _CYCLE_TIME
 
 
 class SetAside(Settings):
@@ -482,6 +503,9 @@ class RingElastic(Settings):
     timeout: Duration | None = Field(
         30 * 10**9, description="give up a neighbour in a collective, and a member at the rendezvous, after so long"
     )
+    order: Literal["listed", "topology"] = _ORDER
+    bucket_size: PositiveSize | None = _BUCKET_SIZE
+    cycle_time: PositiveDuration | None = _CYCLE_TIME
 
 
 class Server(Settings):

@@ -124,6 +124,8 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         learning_rate=next((row.learning_rate for row in reversed(rows) if row.learning_rate is not None), None),
         bytes_sent=sum(played.traffic.wire.values()),
         payload_bytes_sent=sum(played.traffic.payload.values()),
+        collectives_in_closed_form=played.collectives.in_closed_form,
+        collectives_by_messages=played.collectives.by_messages,
         nodes=tuple(_node_time(name, played) for name in workers),
         failures=tuple(
             accounting.failure(events, fault.kind, injected.ranks, fault.node, injected.at_ns, len(workers))

@@ -9,13 +9,15 @@ What is not here: what messages do (`test_world.py`), and the textbook times of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringsim.collectives.all_gather import AllGather
@@ -28,12 +30,15 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.table import near_square_groups
 from ringsim.collectives.tree import TreeAllReduce
 from ringsim.collectives.vectors import ELEMENT_BYTES, segment_length
-from ringsim.errors import NodeError
+from ringsim.errors import InvariantBroken, NodeError
 from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.scenario import worker_names
+from ringsim.simulation import simulate
 from ringsim.trace import MESSAGE_KINDS, Detail, Trace
+from ringsim.world.undisturbed import Undisturbed
 from ringsim.world.world import Fidelity, Played, play
-from tests.worlds import Run, cluster, crash, group_of
+from tests.worlds import MS, Run, cluster, crash, group_of, training
+from tests.worlds import tell as tell_programs
 
 # --- worlds as data ---------------------------------------------------------------------------------------------------
 
@@ -64,7 +69,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Case:
-    """A world. `hosts` and `network` as a scenario has them; the first `ranks` nodes are the group."""
+    """A world. `hosts` and `network` as a scenario has them; the first `ranks` nodes are members."""
 
     hosts: tuple[Mapping[str, Any], ...]
     ranks: int
@@ -77,11 +82,18 @@ class Case:
     second_after_ns: int = 0
     limit_ns: int | None = None
     tail_ns: int = 0
+    split: int = 0  # so many of the members are a group of their own
+    helpers: int = 0  # so many of the last members do not keep the run going
+    steps: bool = False  # every bucket is a step
 
     @property
     def names(self) -> tuple[str, ...]:
         """All nodes: the members, then bystanders."""
         return worker_names(self.scenario)
+
+    def group(self, rank: int) -> tuple[str, ...]:
+        """The names of the group that a member is in."""
+        return self.names[: self.split] if rank < self.split else self.names[self.split : self.ranks]
 
     @property
     def scenario(self) -> Any:
@@ -121,13 +133,13 @@ def member(case: Case, rank: int) -> Run:
             # Back from the dead: it tells somebody, and may be wanted in the second group.
             node.send(names[(rank + 1) % case.ranks], None, 8, "back")
         else:
-            node.join(group_of(names[: case.ranks]))
+            node.join(group_of(case.group(rank)))
             node.begin_step(0)
             try:
                 yield from _buckets(case, rank, node, results)
             except NodeError as error:
                 results.append(str(error))
-        if case.second_group is not None and rank in case.second_group:
+        if case.second_group is not None and Member(node.name, node.incarnation) in _second_group(case).members:
             yield from node.sleep(case.second_after_ns)
             node.join(_second_group(case))
             node.begin_step(1)
@@ -153,9 +165,10 @@ def _buckets(case: Case, rank: int, node: Any, results: list[Any]) -> Operation[
         yield from node.sleep(pause_ns) if how == "sleep" else node.compute(pause_ns)  # At 1 GFLOP/s.
         if case.absent == (rank, number):
             yield from node.receive("nobody", tag="never")
-        if node._stage is None:
-            break
-        started.append(node.start(plan_of(bucket, case.ranks), buffer_of(bucket, number, rank, case.ranks)))
+        ranks, place = len(case.group(rank)), rank - case.split * (rank >= case.split)
+        if case.steps and number:
+            node.begin_step(number)
+        started.append(node.start(plan_of(bucket, ranks), buffer_of(bucket, number, place, ranks)))
         if rank not in bucket.starts:
             for one in started:
                 results.append((yield from one.result()))
@@ -183,6 +196,15 @@ def bystander(case: Case, name: str) -> Run:
     return run
 
 
+def programs(case: Case) -> list[Program]:
+    return [
+        Program(name, member(case, rank), worker=rank < case.ranks - case.helpers, restarts=True)
+        if rank < case.ranks
+        else Program(name, bystander(case, name), worker=False, restarts=True)
+        for rank, name in enumerate(case.names)
+    ]
+
+
 # --- two plays of it --------------------------------------------------------------------------------------------------
 
 
@@ -200,49 +222,28 @@ class Told:
 def tell(
     case: Case, fidelity: Fidelity, detail: Detail = "messages", shuffle_ties: int | None = None
 ) -> tuple[Told, Played]:
-    names = case.names
-    programs = [
-        Program(name, member(case, rank), restarts=True)
-        if rank < case.ranks
-        else Program(name, bystander(case, name), worker=False, restarts=True)
-        for rank, name in enumerate(names)
-    ]
     trace = Trace(detail)
-    played = play(case.scenario, programs, [], trace, shuffle_ties, fidelity)
-    lines = tuple(event.line() for event in trace.events() if detail == "messages" or event.kind not in MESSAGE_KINDS)
-    return told(lines, played), played
+    played = play(case.scenario, programs(case), [], trace, shuffle_ties, fidelity)
+    return told(tuple(event.line() for event in trace.events()), played), played
+
+
+ACCOUNTS = ("compute_ns", "exposed_communication_ns", "idle_ns", "recovery_ns", "down_ns")
 
 
 def told(lines: tuple[str, ...], played: Played) -> Told:
-    accounts = {
-        name: (
-            account.compute_ns,
-            account.exposed_communication_ns,
-            account.idle_ns,
-            account.recovery_ns,
-            account.down_ns,
-        )
-        for name, account in played.accounts.items()
-    }
+    traffic = played.traffic
     return Told(
         lines,
         {name: _plain(result) for name, result in played.results.items()},
-        accounts,
-        # A connection on which nothing was sent is no traffic.
-        replace(
-            played.traffic,
-            wire={name: count for name, count in played.traffic.wire.items() if count},
-            payload={name: count for name, count in played.traffic.payload.items() if count},
-        ),
-        (
-            played.ending,
-            played.time_ns,
-            played.failures,
-            played.waiting,
-            played.injected,
-            played.not_applicable,
-        ),
+        {name: [getattr(account, field) for field in ACCOUNTS] for name, account in played.accounts.items()},
+        # A node from which nothing was sent is no traffic.
+        replace(traffic, wire=_without_zeros(traffic.wire), payload=_without_zeros(traffic.payload)),
+        (played.ending, played.time_ns, played.failures, played.waiting, played.injected, played.not_applicable),
     )
+
+
+def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
 
 
 def _plain(result: Any) -> Any:
@@ -252,7 +253,7 @@ def _plain(result: Any) -> Any:
 
 
 def assert_same(case: Case, shuffle_ties: int | None = None, steps_too: bool = False) -> tuple[Played, Told]:
-    """Play a world both ways, and compare all that can be seen."""
+    """Play a world both ways, and compare all that can be seen; steps_too: at that detail of the trace as well."""
     truth, _ = tell(case, "message")
     auto, played = tell(case, "auto", shuffle_ties=shuffle_ties)
     assert auto.lines == truth.lines
@@ -268,12 +269,464 @@ def assert_same(case: Case, shuffle_ties: int | None = None, steps_too: bool = F
 def moments(case: Case) -> list[int]:
     """Return every instant at which something happens by messages, and 1 ns before and after."""
     trace = Trace("messages")
-    programs = [
-        Program(name, member(case, rank), restarts=True)
-        if rank < case.ranks
-        else Program(name, bystander(case, name), worker=False, restarts=True)
-        for rank, name in enumerate(case.names)
-    ]
-    play(case.scenario, programs, [], trace, None, "message")
+    play(case.scenario, programs(case), [], trace, None, "message")
     times = {event.time_ns + shift for event in trace.events() for shift in (-1, 0, 1)}
     return sorted(time_ns for time_ns in times if time_ns >= 0)
+
+
+# --- trouble at a moment ----------------------------------------------------------------------------------------------
+
+Trouble = Callable[[Case, int], Case]
+
+
+def dies(node: str, notice: str = "reset", restart_after: str | None = None) -> Trouble:
+    return lambda case, at_ns: replace(case, faults=(*case.faults, crash(node, at_ns, restart_after, notice)))
+
+
+def sends(source: str, target: str, size_bytes: int) -> Trouble:
+    return lambda case, at_ns: replace(case, sends=(*case.sends, Send(source, target, size_bytes, at_ns)))
+
+
+def bursts(source: str, target: str, **more: str) -> Trouble:
+    """A background flow that begins then; it never stops unless `more` says so, and the run ends a while after."""
+
+    def trouble(case: Case, at_ns: int) -> Case:
+        flow = {"source": source, "target": target, "start": f"{at_ns} ns", **more}
+        flows = [*case.network.get("background", []), flow]
+        return replace(case, network={**case.network, "background": flows}, limit_ns=case.limit_ns or 10 * MS)
+
+    return trouble
+
+
+def ends(case: Case, at_ns: int) -> Case:
+    return replace(case, limit_ns=at_ns)
+
+
+def regroups(case: Case, trouble: Trouble, without: int, after_ns: int) -> Trouble:
+    """Whoever is left meets in a second group, `after_ns` after the first one was over for it."""
+    others = tuple(rank for rank in range(case.ranks) if rank != without)
+    return lambda case, at_ns: replace(trouble(case, at_ns), second_group=others, second_after_ns=after_ns)
+
+
+# --- every moment of small worlds -------------------------------------------------------------------------------------
+
+
+def world_of(*plans: str, length: int, enter_ns: tuple[int, ...], starts: tuple[int, ...] = (), **more: Any) -> Case:
+    """Return members node0, ..., who enter the first plan at `enter_ns`, and two bystanders."""
+    ranks = len(enter_ns)
+    hosts = tuple({"name": name} for name in [*(f"node{rank}" for rank in range(ranks)), "by0", "by1"])
+    pauses = [tuple(("sleep", ns) for ns in enter_ns), *[(("compute", 3),) * ranks] * (len(plans) - 1)]
+    buckets = tuple(Bucket(plan, length, pause, starts) for plan, pause in zip(plans, pauses, strict=True))
+    network = {"bandwidth": "8 Gbit/s", "latency": "5 ns", **more}  # A byte takes a nanosecond.
+    return Case(hosts, ranks, buckets, network, tail_ns=20)
+
+
+WORLDS = {
+    "ring": world_of("ring", length=7, enter_ns=(0, 4, 60)),
+    "two rings in a row": world_of("ring", "ring", length=4, enter_ns=(11, 0, 2), starts=(0, 1, 2)),
+    "ring, then tree": world_of("ring", "tree", length=2, enter_ns=(0, 9, 1), starts=(1,)),
+    "tree": world_of("tree", length=3, enter_ns=(0, 0, 0, 0)),
+    "no latency": world_of("all_gather", "ring", length=4, enter_ns=(0, 3, 0), starts=(0, 1, 2), latency="0 ns"),
+    "overhead": world_of("ring", length=4, enter_ns=(6, 0, 0), message_overhead="4 ns"),
+    "halving": world_of("halving_doubling", length=8, enter_ns=(0, 0, 0, 2)),
+    "server": world_of("ring", "parameter_server", length=3, enter_ns=(0, 7, 0), starts=(0, 1, 2)),
+    "on a ring": world_of("ring", length=5, enter_ns=(0, 4, 1, 1), topology="ring"),
+}
+
+TROUBLES: dict[str, Trouble] = {
+    "a member dies": dies("node1"),
+    "a member dies in silence": dies("node0", "silence"),
+    "a member dies and is back": dies("node1", "reset", "9 ns"),
+    "a bystander dies": dies("by0"),
+    "to a member": sends("by0", "node1", 13),
+    "of no bytes": sends("by1", "node0", 0),
+    "to a bystander": sends("node0", "by0", 5),
+    "between bystanders": sends("by0", "by1", 40),
+    "from member to member": sends("node1", "node0", 13),
+    "background": bursts("by0", "node2"),
+    "a background burst": bursts("node0", "node1", burst="7 ns", pause="1 ms", rate="3 Gbit/s"),
+    "the end": ends,
+}
+
+SHORT = ["ring"]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize(
+    "world", [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in WORLDS]
+)
+def test_trouble_at_every_moment_of_a_small_world(world: str, trouble: str) -> None:
+    case = WORLDS[world]
+    for at_ns in moments(case):
+        assert_same(TROUBLES[trouble](case, at_ns))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("after_ns", [0, 3, 50])
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_second_group_after_a_death_at_every_moment(world: str, after_ns: int) -> None:
+    case = WORLDS[world]
+    trouble = regroups(case, dies("node1"), without=1, after_ns=after_ns)
+    for at_ns in moments(case):
+        assert_same(trouble(case, at_ns))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_whoever_never_enters_is_waited_for_in_the_same_words(world: str) -> None:
+    case = WORLDS[world]
+    for rank in range(case.ranks):
+        for number in range(len(case.buckets)):
+            _, truth = assert_same(replace(case, absent=(rank, number)), steps_too=True)
+            ending, _, _, waiting, _, _ = truth.rest
+            assert ending == "stalled"
+            assert f"node{rank}" in waiting
+
+
+@pytest.mark.parametrize("node", ["node0", "node2"])
+def test_a_fault_at_every_message_of_a_step(node: str) -> None:
+    case = WORLDS["two rings in a row"]
+    for segment in range(1, 11):
+        at = {"step": 0, "segment": segment}
+        played, _ = assert_same(replace(case, faults=(crash(node, at),)))
+        assert len(played.injected) == (segment <= 8), "two rings of three ranks bring each of them eight messages"
+
+
+@pytest.mark.parametrize("world", ["two rings in a row", "ring, then tree"])
+def test_a_fault_at_every_message_of_a_step_that_begins_while_the_one_before_is_under_way(world: str) -> None:
+    case = replace(WORLDS[world], steps=True)
+    for node in ("node0", "node1"):
+        for segment in range(1, 8):
+            assert_same(replace(case, faults=(crash(node, {"step": 1, "segment": segment}),)))
+
+
+@pytest.mark.parametrize(
+    "world", [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in WORLDS]
+)
+def test_every_timeout_from_none_to_enough(world: str) -> None:
+    case = WORLDS[world]
+    waits = [b - a for a in moments(case) for b in moments(case) if b - a > 0]
+    for timeout_ns in sorted(dict.fromkeys(waits)):
+        assert_same(replace(case, buckets=tuple(replace(one, timeout_ns=timeout_ns) for one in case.buckets)))
+
+
+@pytest.mark.parametrize("fidelity", ["auto", "message"])
+def test_what_is_started_after_the_group_is_lost_fails_when_it_is_asked_for(fidelity: Fidelity) -> None:
+    def patient(node: Node) -> Operation[str]:
+        node.join(group_of(["node0", "node1"]))
+        first = node.start(RingAllReduce(timeout_ns=10), np.zeros(4, np.float32))
+        yield from node.sleep(20)
+        second = node.start(RingAllReduce(timeout_ns=10), np.zeros(4, np.float32))
+        try:
+            yield from second.result()
+        except NodeError as error:
+            return str(error)
+        yield from first.result()
+        return "it did not fail"
+
+    def absent(node: Node) -> Operation[None]:
+        yield from node.sleep(100)
+
+    story = tell_programs(cluster(2), {"node0": patient, "node1": absent}, fidelity=fidelity)
+    assert story.played.results["node0"] == "nothing from node1 for 10 ns"
+
+
+# --- how often, and that it would be noticed --------------------------------------------------------------------------
+
+
+def ways(case: Case) -> tuple[int, int]:
+    played, _ = assert_same(case)
+    return played.collectives.in_closed_form, played.collectives.by_messages
+
+
+def test_what_nothing_disturbs_is_in_closed_form() -> None:
+    assert ways(WORLDS["ring"]) == (1, 0)
+    assert ways(WORLDS["two rings in a row"]) == (2, 0)
+    assert ways(WORLDS["tree"]) == (1, 0)
+
+
+def test_what_has_no_closed_form_or_meets_itself_is_by_messages() -> None:
+    assert ways(world_of("broadcast", length=3, enter_ns=(0, 0, 0))) == (0, 1)
+    assert ways(world_of("parameter_server", length=3, enter_ns=(0, 0, 0))) == (0, 1)
+    # Rank 2 is late: it still sends to rank 0 when rank 1, who has heard from rank 3, begins to.
+    staggered = world_of("tree", length=30, enter_ns=(0, 0, 40, 0))
+    assert ways(staggered) == (0, 1)
+
+
+def test_a_ring_of_ranks_on_one_host_shares_its_loopback_link() -> None:
+    pauses = (("sleep", 0),) * 4
+    case = Case(({"name": "host", "processes": 4},), 4, (Bucket("ring", 8, pauses),))
+    assert ways(case) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "trouble", [dies("node1"), sends("by0", "node1", 13), bursts("by0", "node1"), ends], ids=str.__call__
+)
+def test_what_is_disturbed_is_one_by_messages(trouble: Trouble) -> None:
+    case = WORLDS["ring"]
+    middle_ns = 70  # All have entered, and nobody is done.
+    assert ways(trouble(case, middle_ns)) == (0, 1)
+
+
+def test_what_does_not_touch_it_leaves_it_in_closed_form() -> None:
+    case = WORLDS["ring"]
+    assert ways(sends("by0", "by1", 1_000)(case, 30)) == (1, 0)
+    assert ways(dies("by0")(case, 70)) == (1, 0)
+
+
+# A closed form that is wrong by one: by what it is told, or by what it says. The slow link makes node0 enter the second
+# ring while its last message of the first is still queued.
+LIED_ABOUT = world_of(
+    *("ring", "ring"),
+    length=7,
+    enter_ns=(0, 4, 9),
+    links=[{"source": "node0", "target": "switch", "bandwidth": "1 Gbit/s", "one_way": True}],
+)
+
+
+def test_the_world_that_is_lied_about_is_in_closed_form() -> None:
+    assert ways(LIED_ABOUT) == (2, 0)
+
+
+@pytest.mark.parametrize("question", ["transmission_ns", "latency_ns", "free_ns"])
+def test_a_closed_form_that_is_told_a_nanosecond_more_is_noticed(
+    question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = getattr(Undisturbed, question)
+    monkeypatch.setattr(Undisturbed, question, lambda *asked: truth(*asked) + 1)
+    with pytest.raises(AssertionError):
+        assert_same(LIED_ABOUT)
+
+
+LIES: dict[str, Callable[[Any], Any]] = {
+    "finish_ns": lambda said: said + 1,
+    "parcels": lambda said: [said[0]._replace(number=said[0].number + 1), *said[1:]],
+    "left_ns": lambda said: {pair: time_ns + 1 for pair, time_ns in said.items()},
+    "arrive_ns": lambda said: {pair: time_ns + 1 for pair, time_ns in said.items()},
+    "gaps": lambda said: [gaps._replace(end_ns=gaps.end_ns + 1) for gaps in said],
+    "flights": lambda said: [said[0]._replace(arrive_ns=said[0].arrive_ns + 1), *said[1:]],
+}
+
+
+@pytest.mark.parametrize("part", LIES)
+def test_a_closed_form_that_says_a_nanosecond_or_a_message_more_is_noticed(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = RingAllReduce.times
+
+    def lying(*asked: Any) -> Any:
+        times = truth(*asked)
+        return replace(times, **{part: LIES[part](getattr(times, part))})
+
+    monkeypatch.setattr(RingAllReduce, "times", lying)
+    with pytest.raises((AssertionError, InvariantBroken)):
+        assert_same(LIED_ABOUT)
+
+
+# --- any world, any trouble -------------------------------------------------------------------------------------------
+
+PLANS = ("ring", "reduce_scatter", "all_gather", "tree", "halving_doubling", "hierarchical", "broadcast")
+RATES = ("8 Gbit/s", "1 Gbit/s", "333333333 bit/s", "50 Mbit/s")
+LATENCIES = ("0 ns", "1 ns", "7 ns", "100 ns", "1 us")
+NOTICES = ("reset", "silence")
+
+
+@st.composite
+def hosts_and_topologies(draw: st.DrawFn) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
+    """Draw machines, of which the first ones are members, and how they are linked."""
+    ranks, bystanders = draw(st.integers(2, 8)), draw(st.integers(1, 2))
+    hosts: list[dict[str, Any]] = [{"name": f"node{rank}"} for rank in range(ranks)]
+    if draw(st.integers(0, 5)) == 0:
+        hosts = [{"name": f"node{index}", "processes": 2} for index in range(ranks // 2)]
+        ranks = 2 * len(hosts)
+    hosts += [{"name": f"by{number}"} for number in range(bystanders)]
+    grids = [[len(hosts) // width, width] for width in range(2, len(hosts)) if len(hosts) % width == 0]
+    tiers = st.builds(
+        lambda racks, factor: {"kind": "two_tier", "racks": racks, "oversubscription": factor},
+        st.integers(1, 2),
+        st.sampled_from([0.5, 1, 3]),
+    )
+    kinds = [st.just("star"), st.just("star"), tiers, *([st.just("ring")] * (len(hosts) > 2))]
+    kinds += [st.just({"kind": "torus", "dimensions": grid}) for grid in grids]
+    return hosts, ranks, {"topology": draw(st.one_of(kinds))}
+
+
+@st.composite
+def networks(draw: st.DrawFn, hosts: list[dict[str, Any]], topology: dict[str, Any]) -> dict[str, Any]:
+    """Draw rates and latencies: all alike, each machine's own, or single directions of links."""
+    rates, latencies = st.sampled_from(RATES), st.sampled_from(LATENCIES)
+    own = st.fixed_dictionaries({}, optional={"bandwidth": rates, "latency": latencies})
+    if draw(st.booleans()):
+        for host in hosts:
+            host.update(draw(own))
+    extras = st.fixed_dictionaries(
+        {"bandwidth": rates, "latency": latencies},
+        optional={
+            "message_overhead": st.sampled_from(["1 ns", "5 ns", "1 us"]),
+            "transport": st.just({"kind": "framed", "payload": "16 B", "header": "4 B"}),
+            "loopback": own,
+        },
+    )
+    network = {**topology, **draw(extras)}
+    ways = {"star": [(host["name"], "switch") for host in hosts]}
+    ways["ring"] = [(one["name"], other["name"]) for one, other in itertools.pairwise(hosts)]
+    possible = ways.get(topology["topology"]) if isinstance(topology["topology"], str) else None
+    if possible and draw(st.booleans()):
+        loses = st.fixed_dictionaries({}, optional={"drop": st.just("20 %")})
+        one_way = st.tuples(st.sampled_from(possible), st.booleans(), own, loses)
+        chosen = draw(st.lists(one_way, unique_by=lambda one: one[:2]))
+        network["resend_after"] = "50 ns"
+        network["links"] = [
+            {"source": pair[back], "target": pair[not back], "one_way": True, **link, **drop}
+            for pair, back, link, drop in chosen
+        ]
+    return network
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a world in which nothing goes wrong but timeouts."""
+    hosts, ranks, topology = draw(hosts_and_topologies())
+    network = draw(networks(hosts, topology))
+    scale = draw(st.sampled_from([0, 5, 50, 1_000]))
+    pause = st.tuples(st.sampled_from(["sleep", "compute"]), st.integers(0, scale))
+    starters = draw(st.sampled_from([(), tuple(range(ranks)), tuple(range(0, ranks, 2))]))
+    bucket = st.builds(
+        Bucket,
+        st.sampled_from(["ring", "ring", "ring", *PLANS, "parameter_server"]),
+        st.one_of(st.integers(0, ranks), st.integers(0, 100)),
+        st.tuples(*[pause] * ranks),
+        st.just(starters),
+        st.one_of(st.none(), st.none(), st.sampled_from([1, 5, 20, 100, 300, 1_000, 5_000])),
+    )
+    buckets = draw(st.lists(bucket, min_size=1, max_size=3))
+    return Case(
+        tuple(hosts),
+        ranks,
+        tuple(buckets),
+        network,
+        tail_ns=draw(st.sampled_from([0, 100])),
+        split=draw(st.sampled_from([0, 0, 2, ranks // 2])) if ranks > 3 else 0,
+        helpers=draw(st.sampled_from([0, 0, 1])),
+        steps=draw(st.booleans()),
+    )
+
+
+def troubles(case: Case) -> st.SearchStrategy[Trouble]:
+    machines, names = [host["name"] for host in case.hosts], case.names
+    pairs = st.permutations(names)
+    segments = st.integers(1, 2 * case.ranks * len(case.buckets))
+    return st.one_of(
+        st.builds(dies, st.sampled_from(machines), st.sampled_from(NOTICES), st.sampled_from([None, "1 ns", "100 ns"])),
+        st.builds(
+            lambda rank, notice, back, after_ns: regroups(
+                case, dies(machines[rank], notice, back), rank if back is None else -1, after_ns
+            ),
+            st.integers(0, min(case.ranks, len(machines)) - 1),
+            st.sampled_from(NOTICES),
+            st.sampled_from([None, "1 ns", "100 ns"]),
+            st.sampled_from([0, 1, 50, 5_000]),
+        ),
+        st.builds(lambda pair, size: sends(pair[0], pair[1], size), pairs, st.sampled_from([0, 1, 10, 100, 1_000])),
+        st.builds(
+            lambda pair, more: bursts(pair[0], pair[1], **more),
+            st.permutations(machines),
+            st.sampled_from([{}, {"burst": "20 ns", "pause": "10 us"}, {"rate": "10 Mbit/s"}]),
+        ),
+        st.just(ends),
+        st.builds(
+            lambda rank, number: lambda case, _: replace(case, absent=(rank, number)),
+            st.integers(0, case.ranks - 1),
+            st.integers(0, len(case.buckets) - 1),
+        ),
+        st.builds(
+            lambda node, at: lambda case, _: replace(case, faults=(*case.faults, crash(node, at))),
+            st.sampled_from(machines),
+            st.fixed_dictionaries({"step": st.integers(0, 2), "segment": segments}),
+        ),
+        st.just(lambda case, _: case),
+    )
+
+
+def any_world_any_trouble(data: st.DataObject) -> None:
+    case = data.draw(cases())
+    times = moments(case)
+    for _ in range(data.draw(st.integers(1, 2))):
+        case = data.draw(troubles(case))(case, data.draw(st.sampled_from(times)))
+    assert_same(case, data.draw(st.sampled_from([None, 1])), steps_too=data.draw(st.booleans()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_world_with_any_trouble(data: st.DataObject) -> None:
+    any_world_any_trouble(data)
+
+
+@pytest.mark.long
+@settings(max_examples=10_000, deadline=None)
+@given(st.data())
+def test_any_world_with_any_trouble_for_long(data: st.DataObject) -> None:
+    any_world_any_trouble(data)
+
+
+# --- trainings --------------------------------------------------------------------------------------------------------
+
+STRATEGIES: dict[str, Mapping[str, Any]] = {
+    "ring": {"name": "ring", "on_failure": "abort"},
+    "ring with a timeout": {"name": "ring", "on_failure": "abort", "timeout": "3 ms"},
+    "elastic": {"name": "ring", "on_failure": "elastic", "commit_every": 2, "set_aside": {"cooldown": "1 ms"}},
+    "parameter server": {"name": "parameter_server", "on_failure": "timeout", "timeout": "4 ms"},
+}
+CLUSTERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "star": (3, {}),
+    "uneven": (
+        [{"bandwidth": "50 Mbit/s"}, {"latency": "3 us"}, {"shard_weight": 2}, {}],
+        {"message_overhead": "1 us"},
+    ),
+    "two on a host": ([{"processes": 2}, {}], {}),
+}
+
+
+def outcome_of(scenario: Any, fidelity: Fidelity, shuffle_ties: int | None = None) -> tuple[Any, ...]:
+    result = simulate(scenario, trace="messages", fidelity=fidelity, shuffle_ties=shuffle_ties)
+    bits = None if result.parameters is None else result.parameters.tobytes()
+    # How many collectives were played which way is the one figure that may differ.
+    summary = {key: value for key, value in result.summary().items() if key != "collectives"}
+    return [event.line() for event in result.trace], summary, result.metrics, result.nodes, bits
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> Any:
+    """Draw three steps of a training, and deaths at moments at which something happens without them."""
+    strategy = draw(st.sampled_from(list(STRATEGIES.values())))
+    nodes, network = draw(st.sampled_from(list(CLUSTERS.values())))
+    build = partial(training, strategy, nodes=nodes, network=network, steps=3, max_virtual_time="100 ms")
+    calm = build()
+    trace = simulate(calm, trace="messages", fidelity="message").trace
+    times = sorted(dict.fromkeys(event.time_ns + shift for event in trace for shift in (-1, 0, 1) if event.time_ns))
+    last = 1 if strategy["name"] == "parameter_server" else 4
+    segments = st.fixed_dictionaries({"step": st.integers(0, 2)}, optional={"segment": st.integers(1, last)})
+    death = st.builds(
+        crash,
+        st.sampled_from([host.name for host in calm.cluster.nodes]),
+        st.one_of(st.sampled_from(times), segments),
+        st.sampled_from([None, "1 ns", "100 us", "2 ms"]),
+        st.sampled_from(NOTICES),
+    )
+    return build(faults=draw(st.lists(death, max_size=2)))
+
+
+def any_training(scenario: Any, shuffle_ties: int | None) -> None:
+    assert outcome_of(scenario, "auto", shuffle_ties) == outcome_of(scenario, "message")
+
+
+@settings(max_examples=40, deadline=None)
+@given(trainings(), st.sampled_from([None, 1]))
+def test_any_training_with_any_deaths(scenario: Any, shuffle_ties: int | None) -> None:
+    any_training(scenario, shuffle_ties)
+
+
+@pytest.mark.long
+@settings(max_examples=1_500, deadline=None)
+@given(trainings(), st.sampled_from([None, 1]))
+def test_any_training_with_any_deaths_for_long(scenario: Any, shuffle_ties: int | None) -> None:
+    any_training(scenario, shuffle_ties)

@@ -26,6 +26,7 @@ NO_CHANGE_WANTED = {"name"}  # A label: it is told in the summary, and decides n
 
 MOMENTUM = "task.optimizer={kind: momentum, learning_rate: 0.5}"
 ADAM = "task.optimizer={kind: adam, learning_rate: 0.01}"
+HIDDEN = "task.model={kind: mlp, hidden: [16]}"
 TWO_RANKS = "cluster.nodes[0].processes=2"
 STRAGGLE = "cluster.straggle={probability: 50 %, factor: 2.0}"
 FRAMED = "cluster.network.transport={kind: framed}"
@@ -112,6 +113,7 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Network", "background"): ([], FLOW),
     ("Torus", "dimensions"): (TORUS, "cluster.network.topology.dimensions=[6]"),
     ("TwoTier", "racks"): (RACKS, "cluster.network.topology.racks=4"),
+    ("TwoTier", "placement"): (RACKS, "cluster.network.topology.placement=in_turn"),
     ("TwoTier", "oversubscription"): (RACKS, "cluster.network.topology.oversubscription=8.0"),
     ("FatTree", "k"): ([FOUR, "cluster.network.topology=fat_tree"], "cluster.network.topology.k=6"),
     ("Wan", "sites"): (WAN, SITES),
@@ -149,6 +151,12 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Scenario", "strategy"): ([], "strategy={name: local}"),
     ("RingAbort", "on_failure"): ([CRASH], "strategy.on_failure=elastic"),
     ("RingAbort", "timeout"): ([SILENT], "strategy.timeout=1 s"),
+    ("RingAbort", "order"): (TORUS, "strategy.order=topology"),
+    ("RingAbort", "bucket_size"): ([HIDDEN], "strategy.bucket_size=1 KiB"),
+    ("RingAbort", "cycle_time"): ([HIDDEN], "strategy.cycle_time=1 ms"),
+    ("RingElastic", "order"): ([*TORUS, ELASTIC], "strategy.order=topology"),
+    ("RingElastic", "bucket_size"): ([HIDDEN, ELASTIC], "strategy.bucket_size=1 KiB"),
+    ("RingElastic", "cycle_time"): ([HIDDEN, ELASTIC], "strategy.cycle_time=1 ms"),
     ("RingElastic", "commit_every"): ([ELASTIC, CRASH], "strategy.commit_every=1"),
     ("RingElastic", "min_workers"): ([ELASTIC, CRASH], "strategy.min_workers=3"),
     ("RingElastic", "reset_limit"): (

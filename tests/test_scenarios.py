@@ -75,6 +75,12 @@ def test_the_answers_in_the_comments_are_what_comes_out() -> None:
     assert played("4node_ring_abort").outcome == Outcome.LOST
     assert played("4node_ps_fail").outcome == Outcome.STALLED
     assert "server0 waits for node2" in played("4node_ps_fail").outcome_sentence
+    one = simulate(load("buckets", ["strategy.bucket_size=null"]).scenario)
+    exposed = [run.total_ns("exposed_communication_ns") / run.virtual_time_ns / 4 for run in (played("buckets"), one)]
+    assert exposed == pytest.approx([0.025, 0.336], abs=0.0005)
+    listed = simulate(load("rack_order", ["strategy.order=listed"]).scenario)
+    assert listed.virtual_time_ns / played("rack_order").virtual_time_ns == pytest.approx(2.1, abs=0.05)
+    assert listed.payload_bytes_sent == played("rack_order").payload_bytes_sent
     same = {round(played(name).accuracy or 0, 2) for name in ("1node", "4node", "4node_ps", "4node_fail")}
     assert len(same) == 1
 

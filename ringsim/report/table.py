@@ -83,6 +83,7 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
         ("steps", _steps(result)),
         ("samples", _samples(result)),
         ("sent", _bytes(result)),
+        ("collectives", _collectives(result)),
         (f"time of {_workers(result)}", _shares(result)),
         ("learning rate", _rate(result)),
     ]
@@ -113,6 +114,13 @@ def _compare_rows(result: Result) -> Rows:
         ("samples repeated", f"{result.samples.repeated:,}"),
         ("samples lost", f"{result.samples.lost:,}"),
     ]
+
+
+def _collectives(result: Result) -> str:
+    closed, played = result.collectives_in_closed_form, result.collectives_by_messages
+    if not closed + played:
+        return "none"
+    return f"{closed + played:,}: {closed:,} in closed form, {played:,} message by message"
 
 
 def _faults(result: Result) -> str:

@@ -165,8 +165,11 @@ def _check_step(scenario: Scenario, step: int, path: Path) -> Iterator[Conflict]
 
 
 def _check_segment(scenario: Scenario, segment: int | None, path: Path) -> Iterator[Conflict]:
-    if segment is None or not isinstance(scenario.strategy, (RingAbort, RingElastic)):
+    strategy = scenario.strategy
+    if segment is None or not isinstance(strategy, (RingAbort, RingElastic)):
         return
+    if strategy.bucket_size is not None or strategy.cycle_time is not None:
+        return  # How many buckets there are, and so how many messages, follows from the model.
     ranks = len(worker_names(scenario))
     last = 2 * (ranks - 1)
     if segment > last:

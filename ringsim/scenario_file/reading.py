@@ -468,7 +468,8 @@ cluster:
   #straggle: {{probability: 1 %, factor: 4}}  # now and then a computation takes 4 times as long
   network:
     topology: star  # every machine has one link to one switch; also ring, line, full (all with all), fat_tree, or:
-    # kind: torus has dimensions ([2, 2]); two_tier has racks and oversubscription; fat_tree may say its k (ports);
+    # kind: torus has dimensions ([2, 2]); two_tier has racks, oversubscription, placement (in_turn);
+    # fat_tree may say its k (ports);
     # wan has sites ([{{name: paris, nodes: 2}}, ...]), latencies (a matrix) and bandwidth between them;
     # graph has its links below, or in a file: {{kind: graph, file: net.graphml}}
     bandwidth: 100 Mbit/s  # of a link, in each direction
@@ -506,6 +507,9 @@ _SEVERAL = """\
   # ring, on_failure: abort (a death ends the job) or elastic (the others go on without it)
   # parameter_server, on_failure: wait (for ever) or timeout (drop who is late), and server: {speed, bandwidth, latency}
   #on_failure: elastic
+  #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
+  #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
+  #order: topology  # neighbours in the ring are near each other; default: as listed
   #commit_every: 5  # elastic: steps between commits; a failure rolls back to the last one
   #min_workers: 1  # elastic: below this the job waits ...
   #rendezvous_timeout: 10 min  # ... and after so long fails

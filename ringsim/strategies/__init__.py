@@ -2,6 +2,7 @@
 
     local.py               one machine: the reference
     ring.py                data parallel by ring all-reduce; a death ends the job
+    buckets.py             which piece of its gradient is all-reduced when
     ring_elastic.py        the same, which goes on without the dead and takes back those who return
     parameter_server.py    one server, workers in step; waits for the dead, or drops them
     training.py            what they all share: gradients, updates, samples, and what the trace hears of them

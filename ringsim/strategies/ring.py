@@ -7,43 +7,81 @@
     2  it weighs it by its share of the step's samples, and all add theirs up in the ring: the weighted mean
     3  every rank applies the same update to the same parameters, so all replicas stay equal
 
-Cost of a step: the slowest rank's computation, then 2(N-1) (path latency + ceil(8 S/N / bandwidth)) for S bytes. One
-death ends the job for all, as in plain MPI: nobody here catches PeerLost. What is not here: going on without the
-dead (`ring_elastic.py`).
+Cost of a step: the slowest rank's computation, then 2(N-1) (path latency + ceil(8 S/N / bandwidth)) for S bytes. In
+buckets, the pieces of the gradient that are there early are added up during the rest of the computation; each is cut
+into segments of its own, so the sum's last bits are others. One death ends the job for all, as in plain MPI: nobody
+here catches PeerLost. What is not here: which buckets (`buckets.py`), and going on without the dead
+(`ring_elastic.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from ringsim.collectives.ring import RingAllReduce
-from ringsim.node import Group, Member, Node, Operation
-from ringsim.scenario import RingAbort, Scenario, worker_names, worker_shares
+from ringsim.collectives.vectors import join
+from ringsim.node import Group, Member, Node, Operation, Started
+from ringsim.scenario import Host, RingAbort, RingElastic, Scenario, rank_names, worker_shares
+from ringsim.strategies.buckets import Bucket, parts, plan
 from ringsim.strategies.training import Deployment, Role, State, Training
+from ringsim.topology import Routes, build, ring_order
 
 
 def deploy(scenario: Scenario) -> Deployment:
     """Put a worker on every rank of the cluster."""
     settings = scenario.strategy
     assert isinstance(settings, RingAbort)
-    names = worker_names(scenario)
-    group = Group(0, tuple(Member(name, 0) for name in names))
-    run = partial(worker, group=group, all_reduce=RingAllReduce(settings.timeout))
-    return Deployment([Role(name, run) for name in names], worker_shares(scenario))
+    shares = shares_in_ring_order(scenario)
+    group = Group(0, tuple(Member(name, 0) for name in shares))
+    run = partial(worker, group=group, scenario=scenario, all_reduce=RingAllReduce(settings.timeout))
+    return Deployment([Role(name, run) for name in shares], shares)
 
 
-def worker(node: Node, training: Training, group: Group, all_reduce: RingAllReduce) -> Operation[State]:
+def shares_in_ring_order(scenario: Scenario, machines: Sequence[Host] = ()) -> dict[str, int]:
+    """Return how many samples a step each worker takes, in the order of the ring: as listed, or as the network lies.
+
+    machines: those that the strategy adds to the network.
+    """
+    settings, shares = scenario.strategy, worker_shares(scenario)
+    assert isinstance(settings, (RingAbort, RingElastic))
+    if settings.order == "listed":
+        return shares
+    hosts = scenario.cluster.nodes
+    graph = build(scenario.cluster.network, hosts, machines)
+    ranks = [(rank, host.name) for host in hosts for rank in rank_names(host)]
+    return {rank: shares[rank] for rank in ring_order(graph, Routes(graph, hosts), ranks)}
+
+
+def worker(
+    node: Node, training: Training, group: Group, scenario: Scenario, all_reduce: RingAllReduce
+) -> Operation[State]:
     """Train to the end, in step with the others."""
     node.join(group)
-    state = training.initial()
+    state, buckets = training.initial(), plan(scenario, training.engine)
     while not training.is_finished(state):
-        state = yield from train_step(node, training, state, all_reduce)
+        state = yield from train_step(node, training, state, all_reduce, buckets)
     return state
 
 
-def train_step(node: Node, training: Training, state: State, all_reduce: RingAllReduce) -> Operation[State]:
-    """Compute, all-reduce, update."""
-    batch = training.begin_step(node, state, node.group)
-    gradient = yield from training.gradient(node, state, batch, node.group)
-    mean = yield from node.collective(all_reduce, batch.weight * gradient.array)
-    return training.update(node, state, mean, node.group, reports=node.rank == 0)
+def train_step(
+    node: Node, training: Training, state: State, all_reduce: RingAllReduce, buckets: Sequence[Bucket]
+) -> Operation[State]:
+    """Compute, all-reduce each bucket as soon as the backward pass has produced it, update."""
+    group = node.group
+    batch = training.begin_step(node, state, group)
+    gradient = training.deferred_gradient(state, batch)
+    *before, rest = parts(training.flop(batch), buckets)
+    sums: list[Started] = []
+    for flop, bucket in zip(before, buckets, strict=True):
+        if flop or not sums:  # Several buckets may be there at one instant.
+            yield from node.compute(flop, continues=bool(sums))
+        sums.append(node.start(all_reduce, batch.weight * gradient.value().array[bucket.part]))
+    if rest:
+        yield from node.compute(rest, continues=True)
+    training.taken(node, state, batch, group, gradient)
+    pieces = []
+    for one in reversed(sums):  # The last bucket is the beginning of the vector.
+        pieces.append((yield from one.result()))
+    mean = pieces[0] if len(pieces) == 1 else join(pieces)
+    return training.update(node, state, mean, group, reports=node.rank == 0)

@@ -27,8 +27,9 @@ from ringsim.collectives.broadcast import Broadcast
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout
 from ringsim.node import Group, Member, Node, Operation
-from ringsim.scenario import RENDEZVOUS, Host, RingElastic, Scenario, worker_names, worker_shares
-from ringsim.strategies.ring import train_step
+from ringsim.scenario import RENDEZVOUS, Host, RingElastic, Scenario
+from ringsim.strategies.buckets import plan
+from ringsim.strategies.ring import shares_in_ring_order, train_step
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.units import format_duration
 
@@ -64,18 +65,21 @@ def deploy(scenario: Scenario) -> Deployment:
     """Put a worker on every rank, which begins anew when its machine restarts, and the rendezvous on its own."""
     settings = scenario.strategy
     assert isinstance(settings, RingElastic)
-    names = worker_names(scenario)
-    workers = [Role(name, partial(worker, settings=settings), restarts=True) for name in names]
-    launcher = Role(RENDEZVOUS, partial(rendezvous, settings=settings, workers=names), worker=False)
-    return Deployment([*workers, launcher], worker_shares(scenario), (Host(name=RENDEZVOUS),))
+    machine = Host(name=RENDEZVOUS)
+    shares = shares_in_ring_order(scenario, [machine])
+    workers = [Role(name, partial(worker, scenario=scenario, settings=settings), restarts=True) for name in shares]
+    launcher = Role(RENDEZVOUS, partial(rendezvous, settings=settings, workers=tuple(shares)), worker=False)
+    return Deployment([*workers, launcher], shares, (machine,))
 
 
 # --- the worker -------------------------------------------------------------------------------------------------------
 
 
-def worker(node: Node, training: Training, settings: RingElastic) -> Operation[State | GaveUp | None]:
+def worker(
+    node: Node, training: Training, scenario: Scenario, settings: RingElastic
+) -> Operation[State | GaveUp | None]:
     """Train to the end in whatever ring there is."""
-    all_reduce = RingAllReduce(settings.timeout)
+    all_reduce, buckets = RingAllReduce(settings.timeout), plan(scenario, training.engine)
     state = committed = training.initial()
     has_state = node.incarnation == 0
     while True:
@@ -93,7 +97,7 @@ def worker(node: Node, training: Training, settings: RingElastic) -> Operation[S
             committed = yield from _take_from_rank_0(node, training, committed, settings)
             state, has_state = training.restore(node, state, committed, node.group), True
             while not training.is_finished(state):
-                state = yield from train_step(node, training, state, all_reduce)
+                state = yield from train_step(node, training, state, all_reduce, buckets)
                 if state.step % settings.commit_every == 0 or training.is_finished(state):
                     committed = training.commit(node, state, node.group)
                     if not training.is_finished(state) and (yield from _newcomer_waits(node, settings)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ringsim.learning.engine import Engine, Gradient, ModelState
+from ringsim.learning.engine import Deferred, Engine, Gradient, ModelState
 from ringsim.learning.learning_rate import learning_rate
 from ringsim.learning.sampler import Batch, Cursor, Sampler
 from ringsim.node import Group, Node, Operation
@@ -95,8 +95,20 @@ class Training:
 
     def gradient(self, node: Node, state: State, batch: Batch, group: Group) -> Operation[Gradient]:
         """Compute the mean gradient over `batch`: real numbers, while the node's virtual time passes."""
-        deferred = self.engine.gradient(state.model.parameters, batch.samples)
-        yield from node.compute(len(batch.samples) * self.engine.flop_per_sample)
+        deferred = self.deferred_gradient(state, batch)
+        yield from node.compute(self.flop(batch))
+        return self.taken(node, state, batch, group, deferred)
+
+    def deferred_gradient(self, state: State, batch: Batch) -> Deferred:
+        """Begin with the numbers of the mean gradient over `batch`, without the time that their `flop` take."""
+        return self.engine.gradient(state.model.parameters, batch.samples)
+
+    def flop(self, batch: Batch) -> int:
+        """Return the work of the gradient over `batch`, forward and backward."""
+        return len(batch.samples) * self.engine.flop_per_sample
+
+    def taken(self, node: Node, state: State, batch: Batch, group: Group, deferred: Deferred) -> Gradient:
+        """Return the gradient over `batch`, for which all work is done now, and tell the loss."""
         gradient = deferred.value()
         node.record(
             "loss",

@@ -10,9 +10,11 @@ What is not here: which edges a topology has (a file each), and `network.links`,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ringsim.scenario import Host, Network
+
+T = TypeVar("T")
 
 
 class Edge(NamedTuple):
@@ -65,7 +67,7 @@ def between(settings: Network, switch: str, other: str, bandwidth: int | None = 
     yield Edge(other, switch, rate, settings.latency, settings.drop)
 
 
-def blocks(hosts: Sequence[Host], number: int) -> Iterator[Sequence[Host]]:
+def blocks(hosts: Sequence[T], number: int) -> Iterator[Sequence[T]]:
     """Yield `hosts` in order, cut into `number` parts as equal as possible, the larger ones first.
 
     >>> [len(block) for block in blocks([Host(name=name) for name in "abcde"], 3)]

@@ -6,8 +6,9 @@
          ┌────┴────┐           ┌────┴────┐
        node0     node1       node2     node3
 
-Machines fill the racks in order, as evenly as possible. What a strategy adds has a link to the core switch. What is not
-here: more than one way from rack to rack (`fat_tree.py`).
+Machines fill the racks one after another, as evenly as possible, or stand in them in turn (`placement`), as where a
+scheduler spreads a job: then neighbours in the list are never neighbours in the network. What a strategy adds has a
+link to the core switch. What is not here: more than one way from rack to rack (`fat_tree.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ringsim.scenario import Host, Network, TwoTier, exactly
-from ringsim.topology.edge import Edge, access, bandwidth_of, between, blocks
+from ringsim.topology.edge import Edge, T, access, bandwidth_of, between, blocks
 
 CORE = "core.switch"
 
@@ -29,7 +30,7 @@ def edges(settings: Network, hosts: Sequence[Host], extra: Sequence[Host]) -> It
     """
     topology = settings.topology
     assert isinstance(topology, TwoTier)
-    for index, rack in enumerate(blocks(hosts, topology.racks)):
+    for index, rack in enumerate(racks(topology, hosts)):
         switch = f"rack{index}.switch"
         for host in rack:
             yield from access(settings, host, switch)
@@ -38,3 +39,14 @@ def edges(settings: Network, hosts: Sequence[Host], extra: Sequence[Host]) -> It
         yield from between(settings, switch, CORE, uplink)
     for host in extra:
         yield from access(settings, host, CORE)
+
+
+def racks(topology: TwoTier, hosts: Sequence[T]) -> list[Sequence[T]]:
+    """Return what stands in each rack.
+
+    >>> racks(TwoTier(kind="two_tier", racks=2, placement="in_turn"), "abcde")
+    ['ace', 'bd']
+    """
+    if topology.placement == "in_turn":
+        return [hosts[rack :: topology.racks] for rack in range(topology.racks)]
+    return list(blocks(hosts, topology.racks))

@@ -14,6 +14,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import Any, Protocol
 
 import simpy
@@ -78,6 +79,7 @@ class Clock:
         self.moment = (
             0  # the time and phase that is being played: those of one phase have equal moments, later ones more
         )
+        self.is_wound_back = False  # what is played now has been played before
         self._order: Iterator[Any] = itertools.count()
         if shuffle_ties is not None:
             self._order = _shuffled(shuffle_ties)
@@ -148,11 +150,12 @@ class Clock:
         the agenda of the present. Nothing in it may wake a process.
         """
         present, agenda = self.moment, self._agenda
-        self._agenda, self.moment = [], 0
+        self._agenda, self.moment, self.is_wound_back = [], 0, True
         for moment, action in begin:
             self._play_until(moment)
             action()
         self._play_until(present)
+        self.is_wound_back = False
         for entry in self._agenda:
             heapq.heappush(agenda, entry)
         self._agenda = agenda
@@ -201,4 +204,8 @@ class Clock:
 
 def _shuffled(seed: int) -> Iterator[tuple[int, int]]:
     # Not a generator: one that is thrown away has no next, and processes that are thrown away with it still ask.
-    return map(lambda number: (int(seeds.words(seed, "ties", number)[0]), number), itertools.count())
+    return map(partial(_tie, seed), itertools.count())
+
+
+def _tie(seed: int, number: int) -> tuple[int, int]:
+    return seeds.first_word(seed, "ties", number), number

@@ -63,6 +63,8 @@ class Moments:
 
     def progress(self, rank: str, step: int, segment: int) -> None:
         """`rank` has begun `step`, or received its `segment`-th message in it: is that some fault's moment?"""
+        if self._clock.is_wound_back:
+            return  # No fault was waiting then, or it would not have to be played again.
         for moment in self._waiting:
             here = rank in moment.ranks and (moment.step, moment.segment) == (step, segment)
             if here and not moment.event.triggered:

@@ -53,7 +53,9 @@ class SimNode:
         self.seats: dict[Conversation, Seat] = {}
         self._early: dict[Conversation, list[Message]] = {}  # for collectives that it has not entered
         self._approaching: dict[Conversation, int] = {}  # ... and how many are on their way
+        self._broken_by: NodeError | None = None  # what has thrown this node out of the group it had joined
         self._computations = 0
+        self._pace_ppm = _MILLION  # how long the present computation takes, against what the node's speed says
         self._waits_for: str | None = None
         self._ready: Callable[[], Any] | None = None
         self._event: simpy.Event | None = None
@@ -77,6 +79,7 @@ class SimNode:
         if self._stage is not None:
             self._stage.disturb()  # Once it is in a new group, nothing of the old one reaches it any more.
         self._stage = self._world.stage(group)
+        self._broken_by = None
         self._sequence = -1
         self.step = _NO_STEP
         self.mailbox.join(group)
@@ -85,13 +88,15 @@ class SimNode:
         if group.generation > 0:
             # The ring has been re-formed: until training goes on, this is the failure's time, not training's.
             self.account.set(self.now_ns, recovering=True)
-        self.record("world", generation=group.generation, members=group.names)
+        self.record("world", generation=group.generation, members=self._stage.member_names)
 
     # --- work and time ------------------------------------------------------------------------------------------------
 
-    def compute(self, flop: int) -> Operation[None]:
+    def compute(self, flop: int, continues: bool = False) -> Operation[None]:
         world, done = self._world, self._world.clock.event()
-        amount = flop * 1_000 * self._slowdown_ppm()  # in 1e-9 FLOP
+        if not continues:
+            self._pace_ppm = self._slowdown_ppm()
+        amount = flop * 1_000 * self._pace_ppm  # in 1e-9 FLOP
         key = (self.address.index, 1)
         task = Task(amount, [world.processor(self)], Phase.WAKE, key, lambda: _succeed(done))
         self.record("compute_begin", flop=flop)
@@ -188,9 +193,12 @@ class SimNode:
         return (yield from self.start(plan, buffer).result())
 
     def start(self, plan: Plan, buffer: Any) -> _Started:
-        assert self._stage is not None, f"{self.name} is in no group"
+        assert self._stage is not None or self._broken_by is not None, f"{self.name} is in no group"
         self._sequence += 1
         started = _Started(self, plan, buffer, self._sequence, self.clock.event())
+        if self._broken_by is not None:
+            started.fail(self._broken_by)
+            return started
         self._started.append(started)
         if len(self._started) == 1:
             self._enter(started)
@@ -237,11 +245,9 @@ class SimNode:
         self.drop(seat)
         self.record("collective_abort", **_fields(seat))
         self.received = seat.received_before + seat.received
-        self._stage = None
+        self._stage, self._broken_by = None, error
         for started in self._started:
-            started.done.fail(error)
-            # Who started it learns of it when it asks for the result; SimPy is not to complain before.
-            started.done.defused = True
+            started.fail(error)
         self._started.clear()
         self._world.close(self, seat.stage)
 
@@ -361,13 +367,15 @@ class SimNode:
         self._started.clear()
 
     def begin_step(self, step: int, **fields: Any) -> None:
+        if self._started and self._stage is not None:
+            self._stage.step_begins(self, step)
         self.step, self.received = step, 0
         self.record("step_begin", step=step, **fields)
         self.account.set(self.now_ns, recovering=False)
         self._world.moments.progress(self.name, step, 0)
 
     def random(self, *name: str | int) -> int:
-        return int(seeds.words(self._world.seed, "node", self.name, *name)[0])
+        return seeds.first_word(self._world.seed, "node", self.name, *name)
 
     def record(self, kind: str, **fields: Any) -> None:
         if self.alive:
@@ -386,6 +394,12 @@ class _Started:
 
     def result(self) -> Operation[Any]:
         return (yield self.done)
+
+    def fail(self, error: NodeError) -> None:
+        """It comes to nothing."""
+        self.done.fail(error)
+        # Who started it learns of it when it asks for the result; SimPy is not to complain before.
+        self.done.defused = True
 
 
 def _fields(seat: Seat) -> dict[str, Any]:

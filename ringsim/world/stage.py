@@ -32,6 +32,7 @@ class Stage:
     def __init__(self, world: World, group: Group):
         self.world = world
         self.group = group
+        self.member_names = list(group.names)  # one list for what all members tell the trace
         self.is_broken = False  # a member has left it
         self._undisturbed: dict[int, Undisturbed] = {}  # by sequence; at most two at a time
         self._by_messages: dict[int, int] = {}  # sequence -> how many members are not done
@@ -50,6 +51,7 @@ class Stage:
     def enter(self, seat: Seat) -> None:
         """A member enters collective `seat.sequence`."""
         sequence = seat.sequence
+        self.step_begins(seat.node, seat.node.step)
         foreseen = self._undisturbed.get(sequence)
         if foreseen is None and sequence not in self._by_messages:
             if self.may_be_foreseen(seat):
@@ -60,6 +62,11 @@ class Stage:
             seat.begin()
         else:
             foreseen.enter(seat)
+
+    def step_begins(self, node: SimNode, step: int) -> None:
+        """A member is now in `step`: messages are to be counted if a fault waits for them, also those under way."""
+        if self._undisturbed and self.world.moments.waits and self.world.moments.is_near((node.name,), step):
+            self.disturb()
 
     def may_be_foreseen(self, first: Seat) -> bool:
         """Say whether the closed form of a collective is exact, as far as can be known when its first member enters."""
