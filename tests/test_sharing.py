@@ -211,6 +211,23 @@ def test_flows_that_come_and_go_end_within_a_nanosecond_for_each_change_of_rate(
         assert abs(stage.ends[name] - end) <= slack_ns
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_flows_that_meet_on_one_link_may_be_slowed_by_their_own(data):
+    # As into a server: link 0 is everybody's, and each flow has one of its own before it, wide or narrow.
+    number = data.draw(st.integers(2, 7))
+    own = data.draw(st.lists(st.sampled_from([10**9, 3 * 10**8, 10**8, 5 * 10**7]), min_size=number, max_size=number))
+    capacity = [10**9, *own]
+    spans = st.tuples(st.integers(0, 50_000), st.integers(1_000, 100_000))
+    tasks = {str(index): (*data.draw(spans), [index + 1, 0]) for index in range(number)}
+    stage = Stage(capacity)
+    for name, (begin, amount, along) in tasks.items():
+        stage.begin(begin, name, amount, along)
+    stage.play()
+    for name, end in exact_ends(tasks, capacity).items():
+        assert abs(stage.ends[name] - end) <= 1 + 2 * number * 40
+
+
 # Each (begin, amount, route); amounts are chosen so that no end has to be rounded by much.
 COMES_BACK_TO_ITS_FLOCK = {
     "a": (13_000, 52_000, [0]),
