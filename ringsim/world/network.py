@@ -226,15 +226,17 @@ class Network:
         hosts: Iterable[Host],
         extra: Iterable[Host],
         seed: int,
-        arrived: Callable[[Transfer], None],
+        landed: Callable[[Transfer], None],
         wire: Callable[[Transfer, int], None],
     ):
-        """`arrived(transfer)` is called at each arrival, `wire(transfer, +1 or -1)` when it goes on or off the wire."""
+        """`landed(transfer)` is called at each arrival, `wire(transfer, change)` when a message goes on the wire (+1) or
+        is taken off it before it arrives (-1).
+        """
         self.clock = clock
         self.settings = settings
         self._sharing = sharing
         self._seed = seed
-        self._arrived = arrived
+        self._landed = landed
         self._wire = wire
         everybody = list(hosts)
         self.graph: Graph = build(settings, everybody, list(extra))
@@ -344,7 +346,9 @@ class Network:
             duration_ns = connection.durations.get(transfer.size_bytes)
             if duration_ns is None:
                 duration_ns = self.transmission_ns(connection, transfer.size_bytes)
-            self._leaves(transfer, transfer.since_ns + duration_ns)
+            left_ns = connection.free_ns = transfer.left_ns = transfer.since_ns + duration_ns
+            arrival_ns = left_ns + connection.route.latency_ns
+            self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
             if connection.queue or transfer.on_left is not None:
                 self._watch_departure(connection)
         elif self.settings.message_overhead:
@@ -449,8 +453,7 @@ class Network:
         """A message arrives."""
         if transfer.connection.current is transfer:
             self._count(transfer.connection, transfer)
-        self._wire(transfer, -1)
-        self._arrived(transfer)
+        self._landed(transfer)
 
     def _count(self, connection: Connection, transfer: Transfer) -> None:
         """The current message has left."""

@@ -41,7 +41,7 @@ class Seat:
         self.incoming = 0  # messages on their way here
         self._inbox: dict[tuple[str, Any], Message] = {}
         self._generator: Generator[Any, Any, Any] | None = None
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, tuple[Connection, int]] = {}
         self._wanted: tuple[str, Any] | None = None  # the message that it waits for
         self._leaving: Transfer | None = None  # ... or the one that must leave first
         self._watching: Sequence[str] = ()
@@ -53,14 +53,15 @@ class Seat:
     # --- what the plan asks -------------------------------------------------------------------------------------------
 
     def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Transfer:
-        connection = self._connections.get(to)
-        if connection is None:
+        known = self._connections.get(to)
+        if known is None:
             if to == self.node.name or size_bytes < 0:
                 raise UsageError(
                     f"{self.node.name} sends {size_bytes} bytes to {to}; it can send 0 or more, to another"
                 )
-            connection = self._connections[to] = self.stage.connection(self.node, to)
-        transfer = Transfer(connection, self, payload, size_bytes, tag, self.stage.lives[to], self.conversation)
+            known = self._connections[to] = self.stage.connection(self.node, to), self.stage.lives[to]
+        connection, life = known
+        transfer = Transfer(connection, self, payload, size_bytes, tag, life, self.conversation)
         if self.node.alive:
             connection.network.send(transfer)
         return transfer

@@ -166,7 +166,7 @@ class World:
             scenario.cluster.nodes,
             extra_machines,
             self.seed,
-            self._arrived,
+            self._landed,
             self._on_wire,
         )
         hosts = [_with_defaults(host, scenario) for host in (*scenario.cluster.nodes, *extra_machines)]
@@ -380,9 +380,21 @@ class World:
         key = ((receiver.address.index, sender.index, after_all_channels), 0)
         self.clock.at(when_ns, Phase.DELIVER, key, tell)
 
-    def _arrived(self, transfer: Transfer) -> None:
-        connection, conversation = transfer.connection, transfer.conversation
+    def _landed(self, transfer: Transfer) -> None:
+        """A message arrives: it is off the wire, and its target has it."""
+        connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
         source, target = connection.source, self._lives[connection.target.name].node
+        self._accounts[source.name].wire(now_ns, -1)
+        if conversation is None:
+            seat = None
+            target.account.wire(now_ns, -1)
+        else:
+            seat = target.seats.get(conversation)
+            if seat is None:
+                target.is_approached(conversation, -1)
+            elif seat.incoming:
+                seat.incoming -= 1
+                target.account.wire(now_ns, -1)
         if not target.alive or target.incarnation != transfer.life:
             if self._answers(transfer):
                 self._answer_with_reset(transfer, target)
@@ -390,13 +402,13 @@ class World:
         if self._tells_messages:
             self._trace_message("deliver", target.name, transfer, source=source.name)
         message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-        if conversation is None:
+        if seat is not None:
+            seat.put(message)
+        elif conversation is not None:
+            target.keep(message, conversation)
+        else:
             target.mailbox.put(message)
             target.look()
-        elif conversation in target.seats:
-            target.seats[conversation].put(message)
-        else:
-            target.keep(message, conversation)
 
     def _answer_with_reset(self, transfer: Transfer, target: SimNode) -> None:
         """Nobody here has that connection, or ever had it."""
