@@ -229,8 +229,8 @@ class Network:
         landed: Callable[[Transfer], None],
         wire: Callable[[Transfer, int], None],
     ):
-        """`landed(transfer)` is called at each arrival, `wire(transfer, change)` when a message goes on the wire (+1) or
-        is taken off it before it arrives (-1).
+        """`landed(transfer)` is called at each arrival; `wire(transfer, change)` when a message goes on the wire (+1),
+        and when it is taken off before it arrives (-1).
         """
         self.clock = clock
         self.settings = settings
