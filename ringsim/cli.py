@@ -481,7 +481,7 @@ _NETWORK = {
     "topology": "cluster.network.topology",
     "bandwidth": "cluster.network.bandwidth",
     "latency": "cluster.network.latency",
-    "transport": "cluster.network.transport.kind",
+    "transport": "cluster.network.transport",
 }
 _EIGHT_MACHINES = """
 name: collective

@@ -29,7 +29,13 @@ from ringsim.topology import Routes, build
 from ringsim.world.clock import Clock, Entry, Phase
 from ringsim.world.mailbox import Channel
 from ringsim.world.sharing import ENDLESS, NANO, Sharing, Task
-from ringsim.world.transport import SlowStart, acknowledgement_bytes, acknowledgement_weights, wire_size_bytes
+from ringsim.world.transport import (
+    SlowStart,
+    acknowledgement_bytes,
+    acknowledgement_weights,
+    payload_bytes,
+    wire_size_bytes,
+)
 
 if TYPE_CHECKING:
     import networkx
@@ -149,6 +155,7 @@ class Connection:
         "durations",
         "free_ns",
         "is_plain",
+        "life",
         "lost_bytes",
         "network",
         "order",
@@ -169,6 +176,7 @@ class Connection:
         # Sender, receiver, channel: None, the connection outside of groups, comes first.
         self.order = (target.index, source.index, -1 if channel is None else channel)
         self.slow_start: SlowStart | None = None
+        self.life = target.incarnation  # of the target, as the latest message is for it
         self.is_plain = False  # a message that is alone leaves after a time that is known beforehand
         self.durations: dict[int, int] = {}  # ... this, by its size in bytes
         self.queue: deque[Transfer] = deque()
@@ -294,13 +302,17 @@ class Network:
         if connection is None:
             route = self.route(source.host, target.host)
             connection = self._connections[key] = Connection(self, source, target, channel, route)
-            transport = self.settings.transport
-            if isinstance(transport, Tcp):
-                back_ns = self.latency_ns(target.host, source.host)
-                connection.slow_start = SlowStart(transport, route.latency_ns + back_ns, route.capacity)
-            elif not self.settings.message_overhead and not route.loses:
+            connection.slow_start = self._slow_start(connection)
+            if connection.slow_start is None and not self.settings.message_overhead and not route.loses:
                 connection.is_plain = True
         return connection
+
+    def _slow_start(self, connection: Connection) -> SlowStart | None:
+        transport, route = self.settings.transport, connection.route
+        if not isinstance(transport, Tcp):
+            return None
+        back_ns = self.latency_ns(connection.target.host, connection.source.host)
+        return SlowStart(transport, route.latency_ns + back_ns, route.capacity)
 
     def is_quiet(self, resources: Iterable[int]) -> bool:
         """Say whether no flow is on any of these resources."""
@@ -340,6 +352,9 @@ class Network:
         if connection.current is not None:
             self._count(connection, connection.current)
         connection.current = transfer
+        if connection.slow_start is not None and transfer.life != connection.life:
+            # A peer that has restarted knows of no old connection.
+            connection.life, connection.slow_start = transfer.life, self._slow_start(connection)
         self._wire(transfer, +1)
         if connection.is_plain and self._sharing.occupy(connection.route.resources, transfer):
             transfer.since_ns = self.clock.now_ns
@@ -394,7 +409,10 @@ class Network:
             slow_start.ended(now_ns)
         if slow_start is not None and slow_start.has_more:
             self._flow(connection, transfer)
-        elif connection.route.loses and self._is_lost(transfer):
+            return
+        if slow_start is not None:
+            slow_start.forget()
+        if connection.route.loses and self._is_lost(transfer):
             self._flow_later(connection, transfer, now_ns + int(self.settings.resend_after))
         else:
             self._leaves(transfer, now_ns)
@@ -412,13 +430,10 @@ class Network:
         name = (connection.source.name, connection.source.incarnation, connection.target.name)
         channel = -1 if connection.channel is None else connection.channel
         for position, ppm in enumerate(connection.route.drop_ppm):
-            if (
-                ppm
-                and seeds.below(
-                    self._seed, "drop", *name, channel, transfer.number, self.clock.now_ns, position, bound=_MILLION
-                )
-                < ppm
-            ):
+            if not ppm:
+                continue
+            when = (transfer.number, self.clock.now_ns, position)
+            if seeds.below(self._seed, "drop", *name, channel, *when, bound=_MILLION) < ppm:
                 connection.lost_bytes += wire_size_bytes(self.settings.transport, transfer.size_bytes)
                 return True
         return False
@@ -514,6 +529,14 @@ class Network:
         passed_bytes = self._sharing.stop(task) // (8 * NANO)
         for link in route.links:
             self._background[link] += passed_bytes
+        for link in route.back:
+            self._background[link] += self._acknowledged(route, passed_bytes)
+
+    @staticmethod
+    def _acknowledged(route: Route, wire_bytes: int) -> int:
+        """Return what the acknowledgements of so much data take on the way back."""
+        assert isinstance(route.weights, tuple), "there is a way back"
+        return wire_bytes * min(route.weights) // max(route.weights)
 
     def announce(self, resources: Iterable[int]) -> None:
         """A flow is about to begin on these resources."""
@@ -539,7 +562,7 @@ class Network:
         passed_bytes = 0
         if connection.slow_start is not None:
             passed_bytes = connection.slow_start.passed_bytes
-            connection.slow_start.give_up()
+            connection.slow_start.forget()
         if transfer.task is not None:
             passed_bytes += self._sharing.stop(transfer.task) // (8 * NANO)
         elif transfer.left_ns < _NEVER:
@@ -548,7 +571,9 @@ class Network:
             elapsed_ns = self.clock.now_ns - transfer.since_ns
             passed_bytes = elapsed_ns * connection.route.capacity // (8 * NANO)
         whole = wire_size_bytes(self.settings.transport, transfer.size_bytes)
-        connection.broken.append((min(passed_bytes, whole), min(passed_bytes, transfer.size_bytes)))
+        passed_bytes = min(passed_bytes, whole)
+        payload = payload_bytes(self.settings.transport, passed_bytes, transfer.size_bytes)
+        connection.broken.append((passed_bytes, payload))
         self._wire(transfer, -1)
         connection.current = None
         connection.free_ns = self.clock.now_ns
@@ -579,6 +604,7 @@ class Network:
             traffic.links[link] += wire
         if connection.route.back:
             back = sum(number * acknowledgement_bytes(transport, size) for size, number in sent)
+            back += sum(self._acknowledged(connection.route, on_wire) for on_wire, _ in broken)
             traffic.wire[target] = traffic.wire.get(target, 0) + back
             for link in connection.route.back:
                 traffic.links[link] += back

@@ -79,7 +79,7 @@ class SlowStart:
         self._last_ns: int | None = None  # when something was sent last; None: never
         self._rest_bytes = 0  # of the present message
         self._chunk_bytes = 0  # of it under way
-        self.passed_bytes = 0  # of it, before that
+        self.passed_bytes = 0  # of it, in rounds that are over
 
     @property
     def has_more(self) -> bool:
@@ -98,10 +98,8 @@ class SlowStart:
             self._window, self._sent, self._round_ns = self._initial, 0, now_ns
         elif now_ns >= self._round_ns + self._round_trip_ns:
             self._window, self._sent, self._round_ns = self._window + self._sent, 0, now_ns
-        if self._rest_bytes:
-            self.passed_bytes += self._chunk_bytes
-        else:
-            self._rest_bytes, self.passed_bytes = wire_bytes, 0
+        if not self._rest_bytes:
+            self._rest_bytes = wire_bytes
         self._chunk_bytes = self._rest_bytes
         if self._window < self._enough:
             self._chunk_bytes = min(self._rest_bytes, (self._window - self._sent) * self._segment_bytes)
@@ -112,12 +110,25 @@ class SlowStart:
     def ended(self, now_ns: int) -> None:
         """What was under way has left."""
         self._last_ns = now_ns
+        self.passed_bytes += self._chunk_bytes
 
-    def give_up(self) -> None:
-        """The present message is not sent any further."""
-        self._rest_bytes = 0
+    def forget(self) -> None:
+        """The present message has left, or is not sent any further."""
+        self._rest_bytes = self.passed_bytes = 0
 
     def _is_cold(self, now_ns: int) -> bool:
         if self._rest_bytes:
             return False
         return self._last_ns is None or now_ns - self._last_ns > self._idle_ns
+
+
+def payload_bytes(transport: Ideal | Framed | Tcp, wire_bytes: int, size_bytes: int) -> int:
+    """Return how much of a message of `size_bytes` is in its first `wire_bytes`; each frame begins with its header.
+
+    >>> payload_bytes(Framed(kind="framed"), 1_514 + 70, 5_000)
+    1452
+    """
+    if isinstance(transport, Ideal):
+        return min(wire_bytes, size_bytes)
+    frames, rest = divmod(wire_bytes, transport.payload + transport.header)
+    return int(min(frames * transport.payload + max(0, rest - transport.header), size_bytes))
