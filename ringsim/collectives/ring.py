@@ -51,26 +51,19 @@ class RingAllReduce:
         ranks = len(members)
         left, right = members[rank - 1], members[(rank + 1) % ranks]
         segments = cut(buffer, ranks)
+        timeout_ns, watching = self.timeout_ns, (right,)
 
         for step in range(2 * (ranks - 1)):
-            outgoing, incoming = self.segments_at(step, rank, ranks)
-            seat.send(right, segments[outgoing], segments[outgoing].nbytes, tag=step)
-            message = yield from seat.receive(left, tag=step, timeout_ns=self.timeout_ns, watching=[right])
+            # The all-gather goes on where the reduce-scatter has come to: one rule for both.
+            outgoing, incoming = (rank - step) % ranks, (rank - step - 1) % ranks
+            piece = segments[outgoing]
+            seat.send(right, piece, piece.nbytes, step)
+            message = yield from seat.receive(left, step, timeout_ns, watching)
             if step < ranks - 1:
                 segments[incoming] = message.payload + segments[incoming]
             else:
                 segments[incoming] = message.payload
         return join(segments)
-
-    @staticmethod
-    def segments_at(step: int, rank: int, ranks: int) -> tuple[int, int]:
-        """Return which segment `rank` sends and which it receives in `step` (0 to 2(N-1) - 1).
-
-        >>> [RingAllReduce.segments_at(step, 0, 3) for step in range(4)]
-        [(0, 2), (2, 1), (1, 0), (0, 2)]
-        """
-        # The all-gather goes on where the reduce-scatter has come to: one rule for both.
-        return (rank - step) % ranks, (rank - step - 1) % ranks
 
     def connections(self, ranks: int) -> list[tuple[int, int]]:
         """Each rank's connection to its right."""

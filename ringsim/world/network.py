@@ -132,7 +132,10 @@ class Transfer:
 
     def action(self) -> None:
         """It arrives."""
-        self.connection.network.land(self)
+        connection = self.connection
+        if connection.current is self:
+            connection.network.count(connection, self)
+        connection.network.landed(self)
 
     def displaced(self) -> Task:
         """Another flow comes to its route."""
@@ -244,7 +247,7 @@ class Network:
         self.settings = settings
         self._sharing = sharing
         self._seed = seed
-        self._landed = landed
+        self.landed = landed
         self._wire = wire
         everybody = list(hosts)
         self.graph: Graph = build(settings, everybody, list(extra))
@@ -350,7 +353,7 @@ class Network:
 
     def _start(self, connection: Connection, transfer: Transfer) -> None:
         if connection.current is not None:
-            self._count(connection, connection.current)
+            self.count(connection, connection.current)
         connection.current = transfer
         if connection.slow_start is not None and transfer.life != connection.life:
             # A peer that has restarted knows of no old connection.
@@ -455,7 +458,7 @@ class Network:
     def _departed(self, connection: Connection) -> None:
         transfer = connection.current
         if transfer is not None:
-            self._count(connection, transfer)
+            self.count(connection, transfer)
             if transfer.on_left is not None:
                 transfer.on_left()
         self._next(connection)
@@ -464,13 +467,7 @@ class Network:
         if connection.queue and connection.free_ns <= self.clock.now_ns:
             self._start(connection, connection.queue.popleft())
 
-    def land(self, transfer: Transfer) -> None:
-        """A message arrives."""
-        if transfer.connection.current is transfer:
-            self._count(transfer.connection, transfer)
-        self._landed(transfer)
-
-    def _count(self, connection: Connection, transfer: Transfer) -> None:
+    def count(self, connection: Connection, transfer: Transfer) -> None:
         """The current message has left."""
         size_bytes, sent = transfer.size_bytes, connection.sent
         sent[size_bytes] = sent.get(size_bytes, 0) + 1
@@ -490,7 +487,7 @@ class Network:
                     continue
                 assert not one.queue, "what is played again has left this connection by now"
                 if one.current is not None:
-                    self._count(one, one.current)
+                    self.count(one, one.current)
                 one.current, one.queue, one.free_ns, one.departure = current, queue, free_ns, departure
 
         return back
@@ -587,7 +584,7 @@ class Network:
         traffic = Traffic(dict(self._background))
         for connection in self._connections.values():
             if connection.current is not None:
-                self._count(connection, connection.current)
+                self.count(connection, connection.current)
             self._add_up(connection, traffic)
         return traffic
 

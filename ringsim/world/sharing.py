@@ -342,9 +342,10 @@ class Sharing:
             for task in self._tasks[resources.pop()]:
                 if task not in tasks:
                     tasks[task] = None
-                    fresh = [resource for resource in task.route if resource not in seen]
-                    seen.update(dict.fromkeys(fresh))
-                    resources.extend(fresh)
+                    for other in task.route:
+                        if other not in seen:
+                            seen[other] = None
+                            resources.append(other)
         return list(tasks), list(seen)
 
     def _assign(self, shares: dict[Task, Share], resource: int | None) -> None:
