@@ -86,7 +86,7 @@ CASES = (
     Case("closed_form_1024", _CLOSED_FORM, 1_024, _closed_form, bars=Bars(0.15), rounds=5, elsewhere=_OTHERS_1024),
     Case("whole_1024", _WHOLE, 1_024, _whole, elsewhere=_OTHERS_1024),
     Case("closed_form_4096", _CLOSED_FORM, 4_096, _closed_form, bars=Bars(0.5, bytes_max=10**9), is_slow=True),
-    Case("whole_4096", _WHOLE, 4_096, _whole, is_slow=True),
+    Case("whole_4096", _WHOLE, 4_096, _whole, bars=Bars(bytes_max=10**9), is_slow=True),
     Case("growth", _CLOSED_FORM, 4_096, _growth, "the same, 1/8 of them", Bars(ratio_max=64), rounds=5, is_slow=True),
     Case("flows_one_link", "{size} flows into one link", 1_024, _one_link, REFILL, Bars(1.0)),
     Case("flows_fat_tree", "{size} flows on a fat tree", 1_024, _fat_tree, REFILL, Bars(5.0)),

@@ -60,10 +60,11 @@ def bar_words(bars: Bars) -> str:
     """Return what has to be reached, in words.
 
     >>> bar_words(Bars(seconds_max=0.012, ratio_max=1 / 300))
-    'at most 12 ms, 300 times as fast'
+    'at most 12 ms, at least 300 times as fast'
     """
     most = [] if bars.seconds_max is None else [f"at most {about_seconds(bars.seconds_max)}"]
-    most += [] if bars.ratio_max is None else [about_ratio(bars.ratio_max)]
+    if bars.ratio_max is not None:
+        most.append(f"at {'least' if bars.ratio_max < 1 else 'most'} {about_ratio(bars.ratio_max)}")
     most += [] if bars.bytes_max is None else [f"at most {about_size(bars.bytes_max)}"]
     return ", ".join(most)
 
