@@ -217,8 +217,8 @@ class _Misreading:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._node, name)
 
-    def receive(self, source: str, tag: int, **options: Any) -> Any:
-        message = yield from self._node.receive(source, tag=tag, **options)
+    def receive(self, source: str, tag: int, *options: Any) -> Any:
+        message = yield from self._node.receive(source, tag, *options)
         if tag != self._step:
             return message
         bits = message.payload.view(np.uint32).copy()
