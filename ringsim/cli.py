@@ -243,7 +243,8 @@ def collective(
     from ringsim.measure import compare, sizes_of
     from ringsim.report.progress import counted
 
-    names, sizes = [name.strip() for name in algorithm.split(",")], sizes_of(size)
+    names = list(dict.fromkeys(name.strip() for name in algorithm.split(",")))
+    sizes = sizes_of(size)
     with counted("measuring", len(names) * len(sizes), shown=not as_json) as done, _ctrl_c():
         found = compare(cluster, names, sizes, fidelity, done)
     if as_json:

@@ -36,7 +36,10 @@ LONGEST = "1_000_000_000 s"  # Thirty years: any collective that makes sense is 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One collective of one size. `predicted_ns` is the textbook's (`predicted_ns` of the plan), not measured."""
+    """One collective of one size. `predicted_ns` is the textbook's (`predicted_ns` of the plan), not measured.
+
+    The bandwidths are 0 where it takes no time.
+    """
 
     algorithm: str
     topology: str
@@ -76,7 +79,8 @@ def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelit
     """
     chosen, length = algorithm_named(algorithm), size_bytes // ELEMENT_BYTES
     if size_bytes < 0 or size_bytes % ELEMENT_BYTES:
-        near = SIZE.format(max(0, size_bytes) // ELEMENT_BYTES * ELEMENT_BYTES)
+        below = max(0, size_bytes) // ELEMENT_BYTES * ELEMENT_BYTES
+        near = f"{SIZE.format(below)} or {SIZE.format(below + ELEMENT_BYTES)}" if below else SIZE.format(ELEMENT_BYTES)
         raise UsageError(f"{size_bytes} bytes are no whole number of float32, which have 4 each; take {near}")
     scenario = Scenario(
         name="collective", task=Task(steps=1), cluster=cluster, strategy=Local(name="local"), max_virtual_time=LONGEST
@@ -88,7 +92,8 @@ def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelit
     if isinstance(plan, Hierarchical) and groups:
         plan = replace(plan, groups=groups)
     played = _play(scenario, plan, blank_buffers(algorithm, ranks, length), workers, servers, fidelity)
-    algbw = Fraction(8 * size_bytes * 10**9, max(1, played.time_ns))
+    # What takes no time, as on one machine, has no bandwidth: 0, and not what one nanosecond would make of it.
+    algbw = Fraction(8 * size_bytes * 10**9, played.time_ns) if played.time_ns else Fraction(0)
     return Measurement(
         algorithm=algorithm,
         topology=_topology(cluster),

@@ -290,3 +290,18 @@ def test_rates_and_sizes_in_the_table_are_readable(capsys):
     assert [line.split()[:2] for line in shown.splitlines()[1:]] == [["256", "KB"], ["1", "MiB"]]
     assert "Gbit/s" in shown
     assert RATE.parse("40 Gbit/s") == 40 * 10**9
+
+
+def test_a_size_that_is_no_whole_number_names_those_next_to_it(capsys):
+    assert refused(capsys, "--size", "3B", "--algorithm", "ring")[1].endswith("take 4 B")
+    assert "take 4 KB or 4004 B" in refused(capsys, "--size", "4001B", "--algorithm", "ring")[1]
+
+
+def test_what_takes_no_time_has_no_bandwidth():
+    alone = measure(cluster(1), "ring", 4_000)
+    assert (alone.time_ns, alone.algbw_bits_per_s, alone.busbw_bits_per_s) == (0, 0, 0)
+
+
+def test_an_algorithm_that_is_named_twice_is_measured_once(capsys):
+    run_command(["collective", "--nodes", "2", "--size", "4KB", "--algorithm", "ring, ring", "--json"])
+    assert len(json.loads(capsys.readouterr().out)) == 1
