@@ -68,6 +68,9 @@ def segment_length(length: int, ranks: int, segment: int) -> int:
 
 def cut(vector: Any, ranks: int) -> list[Any]:
     """Return the segments of a vector or a blank. They share its memory."""
+    if isinstance(vector, Blank):
+        shortest, longer = divmod(vector.length, ranks)
+        return [Blank(shortest + 1)] * longer + [Blank(shortest)] * (ranks - longer)
     bounds = segment_bounds(len(vector), ranks)
     return [vector[bounds[rank] : bounds[rank + 1]] for rank in range(ranks)]
 

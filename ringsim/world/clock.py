@@ -61,6 +61,10 @@ class Agendum(Protocol):
     def action(self) -> Callable[[], None]: ...
 
 
+# Its key, a number that tells equal keys apart, and the entry.
+_Line = tuple[tuple[Any, ...], Any, Agendum]
+
+
 class Clock:
     """The agenda of a run. Entries marked `daemon` do not keep a run alive by themselves.
 
@@ -84,7 +88,8 @@ class Clock:
         if shuffle_ties is not None:
             self._order = _shuffled(shuffle_ties)
             self.environment._eid = self._order  # type: ignore[assignment]
-        self._agenda: list[tuple[int, tuple[Any, ...], Any, Agendum]] = []
+        self._due: dict[int, list[_Line]] = {}  # the agenda, by moment
+        self._moments: list[int] = []  # a heap of them
         self._live = 0
         self._woken = self.environment._queue  # events of this instant that processes wait for
 
@@ -101,7 +106,7 @@ class Clock:
         assert time_ns >= self.now_ns, f"virtual time never goes back: {time_ns} ns is before {self.now_ns} ns"
         entry.done = False
         moment = entry.moment = time_ns * _PHASES + phase
-        heapq.heappush(self._agenda, (moment, key, next(self._order), entry))
+        self._write(moment, (key, next(self._order), entry))
         self._live += not entry.daemon
 
     def cancel(self, entry: Agendum | None) -> None:
@@ -133,10 +138,9 @@ class Clock:
             if is_over():
                 return "over"
             while not self._woken:
-                self._drop_struck_out()
+                moment = self._next_moment()
                 if not self._live:
                     return "dry"
-                moment = self._agenda[0][0]
                 self._set(min(moment, last))
                 if moment > last:
                     return "late"
@@ -149,21 +153,22 @@ class Clock:
         itself holds is played as well, because it may have happened already. What is then still to come is written in
         the agenda of the present. Nothing in it may wake a process.
         """
-        present, agenda = self.moment, self._agenda
-        self._agenda, self.moment, self.is_wound_back = [], 0, True
+        present, due, moments = self.moment, self._due, self._moments
+        self._due, self._moments, self.moment, self.is_wound_back = {}, [], 0, True
         for moment, action in begin:
             self._play_until(moment)
             action()
         self._play_until(present)
         self.is_wound_back = False
-        for entry in self._agenda:
-            heapq.heappush(agenda, entry)
-        self._agenda = agenda
+        still_to_come, self._due, self._moments = self._due, due, moments
+        for moment, lines in still_to_come.items():
+            for line in lines:
+                self._write(moment, line)
 
     def _play_until(self, moment: int) -> None:
-        while self._agenda and self._agenda[0][0] <= moment:
-            self._set(self._agenda[0][0])
-            self._play(self._agenda[0][0])
+        while self._moments and self._moments[0] <= moment:
+            self._set(self._moments[0])
+            self._play(self._moments[0])
         self._set(moment)
 
     def _let_processes_run(self) -> None:
@@ -180,26 +185,40 @@ class Clock:
 
     def _play(self, moment: int) -> None:
         """Play all entries of one time and phase."""
-        for entry in self._take_batch(moment):
+        for _, _, entry in self._take_batch(moment):
             # An earlier entry of the batch may have struck out a later one.
             if not entry.done and entry.moment == moment:
                 entry.done = True
                 self._live -= not entry.daemon
                 entry.action()
 
-    def _drop_struck_out(self) -> None:
-        agenda = self._agenda
-        while agenda and (agenda[0][3].done or agenda[0][3].moment != agenda[0][0]):
-            heapq.heappop(agenda)
+    def _write(self, moment: int, line: _Line) -> None:
+        lines = self._due.get(moment)
+        if lines is None:
+            self._due[moment] = [line]
+            heapq.heappush(self._moments, moment)
+        else:
+            lines.append(line)
 
-    def _take_batch(self, moment: int) -> list[Agendum]:
-        agenda = self._agenda
-        batch = [heapq.heappop(agenda)[3]]
-        if moment % _PHASES != Phase.FAULT:
+    def _next_moment(self) -> int:
+        """Return the first moment at which something is due that was not struck out."""
+        while self._moments:
+            moment = self._moments[0]
+            if any(not entry.done and entry.moment == moment for _, _, entry in self._due[moment]):
+                return moment
+            del self._due[heapq.heappop(self._moments)]
+        return self.moment
+
+    def _take_batch(self, moment: int) -> list[_Line]:
+        lines = self._due[moment]
+        if moment % _PHASES == Phase.FAULT and len(lines) > 1:
             # Of faults, one is through before the next begins: a crash and a restart of one machine do not commute.
-            while agenda and agenda[0][0] == moment:
-                batch.append(heapq.heappop(agenda)[3])
-        return batch
+            lines.sort()
+            return [lines.pop(0)]
+        heapq.heappop(self._moments)
+        del self._due[moment]
+        lines.sort()
+        return lines
 
 
 def _shuffled(seed: int) -> Iterator[tuple[int, int]]:

@@ -134,7 +134,7 @@ class Transfer:
         """It arrives."""
         connection = self.connection
         if connection.current is self:
-            connection.network.count(connection, self)
+            connection.current = None
         connection.network.landed(self)
 
     def displaced(self) -> Task:
@@ -183,16 +183,16 @@ class Connection:
         self.is_plain = False  # a message that is alone leaves after a time that is known beforehand
         self.durations: dict[int, int] = {}  # ... this, by its size in bytes
         self.queue: deque[Transfer] = deque()
-        self.current: Transfer | None = None  # the latest that went on its way, until it is counted
+        self.current: Transfer | None = None  # the latest that went on its way, until somebody sees that it has left
         self.free_ns = 0  # when the last byte of `current` leaves, as far as is known
         self.departure: Entry | None = None  # of `current`, if somebody must be told
         self.count = 0
-        self.sent: dict[int, int] = {}  # how many messages have left, by size
+        self.sent: dict[int, int] = {}  # how many messages went on their way and were not broken, by size
         self.broken: list[tuple[int, int]] = []  # of those that did not: bytes on the wire, and of payload
         self.lost_bytes = 0  # what left, and did not arrive
 
     def add(self, number: int, size_bytes: int) -> None:
-        """Count messages that have left."""
+        """Count messages that went on their way, and have left."""
         self.sent[size_bytes] = self.sent.get(size_bytes, 0) + number
 
 
@@ -352,18 +352,17 @@ class Network:
             self._watch_departure(transfer.connection)
 
     def _start(self, connection: Connection, transfer: Transfer) -> None:
-        if connection.current is not None:
-            self.count(connection, connection.current)
-        connection.current = transfer
+        connection.current, size_bytes = transfer, transfer.size_bytes
+        connection.sent[size_bytes] = connection.sent.get(size_bytes, 0) + 1
         if connection.slow_start is not None and transfer.life != connection.life:
             # A peer that has restarted knows of no old connection.
             connection.life, connection.slow_start = transfer.life, self._slow_start(connection)
         self._wire(transfer, +1)
         if connection.is_plain and self._sharing.occupy(connection.route.resources, transfer):
             transfer.since_ns = self.clock.now_ns
-            duration_ns = connection.durations.get(transfer.size_bytes)
+            duration_ns = connection.durations.get(size_bytes)
             if duration_ns is None:
-                duration_ns = self.transmission_ns(connection, transfer.size_bytes)
+                duration_ns = self.transmission_ns(connection, size_bytes)
             left_ns = connection.free_ns = transfer.left_ns = transfer.since_ns + duration_ns
             arrival_ns = left_ns + connection.route.latency_ns
             self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
@@ -456,22 +455,14 @@ class Network:
             connection.departure = self.clock.at(when_ns, Phase.DEPART, key, lambda: self._departed(connection))
 
     def _departed(self, connection: Connection) -> None:
-        transfer = connection.current
-        if transfer is not None:
-            self.count(connection, transfer)
-            if transfer.on_left is not None:
-                transfer.on_left()
+        transfer, connection.current = connection.current, None
+        if transfer is not None and transfer.on_left is not None:
+            transfer.on_left()
         self._next(connection)
 
     def _next(self, connection: Connection) -> None:
         if connection.queue and connection.free_ns <= self.clock.now_ns:
             self._start(connection, connection.queue.popleft())
-
-    def count(self, connection: Connection, transfer: Transfer) -> None:
-        """The current message has left."""
-        size_bytes, sent = transfer.size_bytes, connection.sent
-        sent[size_bytes] = sent.get(size_bytes, 0) + 1
-        connection.current = None
 
     def rewound(self, connections: Iterable[Connection]) -> Callable[[], None]:
         """Put aside what is now on these connections, while the clock is rewound; call what is returned afterwards."""
@@ -486,8 +477,6 @@ class Network:
                     one.free_ns = max(one.free_ns, free_ns)
                     continue
                 assert not one.queue, "what is played again has left this connection by now"
-                if one.current is not None:
-                    self.count(one, one.current)
                 one.current, one.queue, one.free_ns, one.departure = current, queue, free_ns, departure
 
         return back
@@ -570,6 +559,7 @@ class Network:
         whole = wire_size_bytes(self.settings.transport, transfer.size_bytes)
         passed_bytes = min(passed_bytes, whole)
         payload = payload_bytes(self.settings.transport, passed_bytes, transfer.size_bytes)
+        connection.sent[transfer.size_bytes] -= 1
         connection.broken.append((passed_bytes, payload))
         self._wire(transfer, -1)
         connection.current = None
@@ -583,8 +573,6 @@ class Network:
             self._end_background(task)
         traffic = Traffic(dict(self._background))
         for connection in self._connections.values():
-            if connection.current is not None:
-                self.count(connection, connection.current)
             self._add_up(connection, traffic)
         return traffic
 
