@@ -11,7 +11,7 @@ not here: who sends which segment (one file for each collective).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ class Blank:
     """
 
     length: int
+    nbytes: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nbytes", ELEMENT_BYTES * self.length)
 
     def __len__(self) -> int:
         return self.length
@@ -39,12 +43,8 @@ class Blank:
         return Blank(len(range(self.length)[part]))
 
     def __add__(self, other: Blank) -> Blank:
-        assert len(other) == self.length, f"a sum of {self.length} and {len(other)} elements"
+        assert other.length == self.length, f"a sum of {self.length} and {other.length} elements"
         return self
-
-    @property
-    def nbytes(self) -> int:
-        return ELEMENT_BYTES * self.length
 
 
 def segment_bounds(length: int, ranks: int) -> list[int]:

@@ -106,7 +106,11 @@ class Clock:
         assert time_ns >= self.now_ns, f"virtual time never goes back: {time_ns} ns is before {self.now_ns} ns"
         entry.done = False
         moment = entry.moment = time_ns * _PHASES + phase
-        self._write(moment, (key, next(self._order), entry))
+        lines = self._due.get(moment)
+        if lines is None:
+            lines = self._due[moment] = []
+            heapq.heappush(self._moments, moment)
+        lines.append((key, next(self._order), entry))
         self._live += not entry.daemon
 
     def cancel(self, entry: Agendum | None) -> None:
@@ -160,10 +164,11 @@ class Clock:
             action()
         self._play_until(present)
         self.is_wound_back = False
-        still_to_come, self._due, self._moments = self._due, due, moments
-        for moment, lines in still_to_come.items():
-            for line in lines:
-                self._write(moment, line)
+        for moment, lines in self._due.items():
+            if moment not in due:
+                heapq.heappush(moments, moment)
+            due.setdefault(moment, []).extend(lines)
+        self._due, self._moments = due, moments
 
     def _play_until(self, moment: int) -> None:
         while self._moments and self._moments[0] <= moment:
@@ -191,14 +196,6 @@ class Clock:
                 entry.done = True
                 self._live -= not entry.daemon
                 entry.action()
-
-    def _write(self, moment: int, line: _Line) -> None:
-        lines = self._due.get(moment)
-        if lines is None:
-            self._due[moment] = [line]
-            heapq.heappush(self._moments, moment)
-        else:
-            lines.append(line)
 
     def _next_moment(self) -> int:
         """Return the first moment at which something is due that was not struck out."""
