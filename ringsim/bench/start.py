@@ -1,12 +1,16 @@
 """The contest of `ringsim validate` in a fresh process: what a user waits for before anything is played.
 
 The reference is a process that imports what any such program needs: YAML, a command line, and pydantic with one model,
-because pydantic imports most of itself when the first model is defined. What is not here: how `validate` keeps it
-short, which is by importing little (`cli.py`).
+because pydantic imports most of itself when the first model is defined. Both find their bytecode in a folder of their
+own, which the first round fills, as an installation does: else a machine that is told to write none would compile
+ringsim in every round. What is not here: how `validate` keeps it short, which is by importing little (`cli.py`).
 """
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,17 +29,18 @@ class Model(pydantic.BaseModel):
 
 def validate(nodes: int) -> Contest:
     """Return `ringsim validate` of the template for so many machines; the answer is the exit code, 0 for both."""
-    text = template(nodes, "bench")
-    return Contest(partial(_validate, text), lambda: _exit_code("-c", _REFERENCE))
+    folder = Path(tempfile.mkdtemp(prefix="ringsim-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "bench.yaml"
+    path.write_text(template(nodes, "bench"), encoding="utf-8")
+    return Contest(
+        partial(_exit_code, folder, "-m", "ringsim", "validate", str(path)),
+        partial(_exit_code, folder, "-c", _REFERENCE),
+    )
 
 
-def _validate(text: str) -> int:
-    # The file is written within the time: it takes as good as none beside a process.
-    with tempfile.TemporaryDirectory(prefix="ringsim-bench-") as folder:
-        path = Path(folder, "bench.yaml")
-        path.write_text(text, encoding="utf-8")
-        return _exit_code("-m", "ringsim", "validate", str(path))
-
-
-def _exit_code(*arguments: str) -> int:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, check=False).returncode
+def _exit_code(folder: Path, *arguments: str) -> int:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, check=False, env=environment).returncode
