@@ -8,30 +8,30 @@ A message waits until those before it on its connection (source, destination, ch
 busy for the per-message overhead, then flows over all links of its route at once (cut through); it arrives one path
 latency after its last byte has left. Links are full duplex: each direction is a resource of its own.
 
-What is not here: what a node does with a message (`node.py`, `seat.py`), how rates are worked out (`sharing.py`), the
-graph and its routes (`topology/`), and what a transport adds to a message (`transport.py`).
+What is not here: messages and connections as such (`connection.py`), what a node does with a message (`node.py`,
+`seat.py`), how rates are worked out (`sharing.py`), the graph and its routes (`topology/`), what a transport adds to a
+message (`transport.py`), background traffic (`background.py`), and the sums of what was sent (`traffic.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
-
-import simpy
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ringsim import seeds
-from ringsim.node import Operation
-from ringsim.scenario import Background, Host, Tcp
+from ringsim.scenario import Host, Tcp
 from ringsim.scenario import Network as Settings
 from ringsim.topology import Routes, build
-from ringsim.world.clock import Clock, Entry, Phase
+from ringsim.world.clock import Clock, Phase
+from ringsim.world.connection import NEVER, Address, Connection, Link, Route, Transfer
 from ringsim.world.mailbox import Channel
-from ringsim.world.sharing import ENDLESS, NANO, Sharing, Task
+from ringsim.world.sharing import NANO, Sharing, Task
+from ringsim.world.traffic import Traffic, added_up
 from ringsim.world.transport import (
+    OPEN,
     SlowStart,
-    acknowledgement_bytes,
+    Window,
     acknowledgement_weights,
     payload_bytes,
     wire_size_bytes,
@@ -42,188 +42,7 @@ if TYPE_CHECKING:
 
     Graph = networkx.DiGraph[str]
 
-Link = tuple[str, str]
-
-# A group's generation, and the number of a collective in it.
-Conversation = tuple[int, int]
-
-_NEVER = 1 << 62
 _MILLION = 10**6
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """One life of one node, and the machine it lives on. `index` is its place in the canonical order."""
-
-    index: int
-    name: str
-    host: str
-    incarnation: int
-
-
-class Sender(Protocol):
-    """Who sends: a node, or its seat in a collective."""
-
-    def wait_until_left(self, transfer: Transfer, timeout_ns: int | None) -> Operation[None]: ...
-
-
-class Transfer:
-    """A message on its way, and the sender's handle of it. It stands in the agenda as its own arrival.
-
-    `life` is the incarnation of the target that it is for; `conversation` says which collective it belongs to: the
-    group's generation, and the number of the collective in it.
-    """
-
-    __slots__ = (
-        "connection",
-        "conversation",
-        "done",
-        "left_ns",
-        "life",
-        "moment",
-        "number",
-        "on_left",
-        "payload",
-        "sender",
-        "since_ns",
-        "size_bytes",
-        "tag",
-        "task",
-    )
-
-    daemon = False
-    number: int  # of its connection's messages
-    since_ns: int  # when its flow began
-    moment: int
-
-    def __init__(
-        self,
-        connection: Connection,
-        sender: Sender,
-        payload: Any,
-        size_bytes: int,
-        tag: Any,
-        life: int,
-        conversation: Conversation | None = None,
-    ):
-        self.connection = connection
-        self.sender = sender
-        self.payload = payload
-        self.size_bytes = size_bytes
-        self.tag = tag
-        self.life = life
-        self.conversation = conversation
-        self.left_ns = _NEVER  # as far as is known
-        self.on_left: Callable[[], None] | None = None
-        self.task: Task | None = None  # its flow, if it is not alone on its route
-        self.done = True
-
-    def sent(self, timeout_ns: int | None = None) -> Operation[None]:
-        """Wait until the last byte has left."""
-        return self.sender.wait_until_left(self, timeout_ns)
-
-    @property
-    def has_left(self) -> bool:
-        return self.connection.network.clock.has_passed(self.left_ns, Phase.DEPART)
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return (self.connection.order, self.number)
-
-    def action(self) -> None:
-        """It arrives."""
-        connection = self.connection
-        if connection.current is self:
-            connection.current = None
-        connection.network.landed(self)
-
-    def displaced(self) -> Task:
-        """Another flow comes to its route."""
-        return self.connection.network.displaced(self)
-
-    def flow_ended(self) -> None:
-        """Its flow, which was not alone, has ended."""
-        self.connection.network.flow_ended(self)
-
-
-class Connection:
-    """From one life of a node to another node, on one channel: messages in order, one at a time."""
-
-    __slots__ = (
-        "broken",
-        "channel",
-        "count",
-        "current",
-        "departure",
-        "durations",
-        "free_ns",
-        "is_plain",
-        "life",
-        "lost_bytes",
-        "network",
-        "order",
-        "queue",
-        "route",
-        "sent",
-        "slow_start",
-        "source",
-        "target",
-    )
-
-    def __init__(self, network: Network, source: Address, target: Address, channel: Channel, route: Route):
-        self.network = network
-        self.source = source
-        self.target = target
-        self.channel = channel
-        self.route = route
-        # Sender, receiver, channel: None, the connection outside of groups, comes first.
-        self.order = (target.index, source.index, -1 if channel is None else channel)
-        self.slow_start: SlowStart | None = None
-        self.life = target.incarnation  # of the target, as the latest message is for it
-        self.is_plain = False  # a message that is alone leaves after a time that is known beforehand
-        self.durations: dict[int, int] = {}  # ... this, by its size in bytes
-        self.queue: deque[Transfer] = deque()
-        self.current: Transfer | None = None  # the latest that went on its way, until somebody sees that it has left
-        self.free_ns = 0  # when the last byte of `current` leaves, as far as is known
-        self.departure: Entry | None = None  # of `current`, if somebody must be told
-        self.count = 0
-        self.sent: dict[int, int] = {}  # how many messages went on their way and were not broken, by size
-        self.broken: list[tuple[int, int]] = []  # of those that did not: bytes on the wire, and of payload
-        self.lost_bytes = 0  # what left, and did not arrive
-
-    def add(self, number: int, size_bytes: int) -> None:
-        """Count messages that went on their way, and have left."""
-        self.sent[size_bytes] = self.sent.get(size_bytes, 0) + number
-
-
-@dataclass
-class Traffic:
-    """Bytes that left, counted per link direction and per node; background traffic is in `links` only."""
-
-    links: dict[Link, int]
-    wire: dict[str, int] = field(default_factory=dict)
-    payload: dict[str, int] = field(default_factory=dict)
-    messages: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The resources a flow takes, the links they belong to, and the sum of their latencies.
-
-    weights: how much it takes of each resource, where acknowledgements go back on `back`; else it takes as much of all.
-    """
-
-    resources: tuple[int, ...]
-    weights: tuple[int, ...] | None
-    links: tuple[Link, ...]
-    back: tuple[Link, ...]
-    latency_ns: int
-    capacity: int
-    drop_ppm: tuple[int, ...]
-
-    @property
-    def loses(self) -> bool:
-        return any(self.drop_ppm)
 
 
 class Network:
@@ -257,8 +76,6 @@ class Network:
         }
         self._routes: dict[Link, Route] = {}
         self._connections: dict[tuple[str, int, str, Channel], Connection] = {}
-        self._background = dict.fromkeys(self._resource, 0)
-        self._background_tasks: dict[Task, Route] = {}
         # Resources that somebody must hear of before a flow begins there.
         self.claims: dict[int, Callable[[int], None]] = {}
 
@@ -303,19 +120,17 @@ class Network:
         key = (source.name, source.incarnation, target.name, channel)
         connection = self._connections.get(key)
         if connection is None:
-            route = self.route(source.host, target.host)
-            connection = self._connections[key] = Connection(self, source, target, channel, route)
-            connection.slow_start = self._slow_start(connection)
-            if connection.slow_start is None and not self.settings.message_overhead and not route.loses:
-                connection.is_plain = True
+            route, window = self.route(source.host, target.host), self._window(source, target)
+            connection = self._connections[key] = Connection(self, source, target, channel, route, window)
+            connection.is_plain = window is OPEN and not self.settings.message_overhead and not route.loses
         return connection
 
-    def _slow_start(self, connection: Connection) -> SlowStart | None:
-        transport, route = self.settings.transport, connection.route
-        if not isinstance(transport, Tcp):
-            return None
-        back_ns = self.latency_ns(connection.target.host, connection.source.host)
-        return SlowStart(transport, route.latency_ns + back_ns, route.capacity)
+    def _window(self, source: Address, target: Address) -> Window:
+        """Return what a new connection may send before it hears of its peer."""
+        if not isinstance(self.settings.transport, Tcp):
+            return OPEN
+        there, back_ns = self.route(source.host, target.host), self.latency_ns(target.host, source.host)
+        return SlowStart(self.settings.transport, there.latency_ns + back_ns, there.capacity)
 
     def is_quiet(self, resources: Iterable[int]) -> bool:
         """Say whether no flow is on any of these resources."""
@@ -354,9 +169,10 @@ class Network:
     def _start(self, connection: Connection, transfer: Transfer) -> None:
         connection.current, size_bytes = transfer, transfer.size_bytes
         connection.sent[size_bytes] = connection.sent.get(size_bytes, 0) + 1
-        if connection.slow_start is not None and transfer.life != connection.life:
+        if transfer.life != connection.life:
             # A peer that has restarted knows of no old connection.
-            connection.life, connection.slow_start = transfer.life, self._slow_start(connection)
+            connection.life = transfer.life
+            connection.window = self._window(connection.source, connection.target)
         self._wire(transfer, +1)
         if connection.is_plain and self._sharing.occupy(connection.route.resources, transfer):
             transfer.since_ns = self.clock.now_ns
@@ -375,17 +191,14 @@ class Network:
 
     def _flow(self, connection: Connection, transfer: Transfer) -> None:
         wire_bytes = wire_size_bytes(self.settings.transport, transfer.size_bytes)
-        slow_start, now_ns = connection.slow_start, self.clock.now_ns
-        if slow_start is not None:
-            ready_ns = slow_start.ready_ns(now_ns)
-            if ready_ns > now_ns:
-                self._flow_later(connection, transfer, ready_ns)
-                return
-            wire_bytes = slow_start.take(now_ns, wire_bytes)
-        if self.claims:
-            self.announce(connection.route.resources)
-        connection.free_ns = _NEVER
-        transfer.task = self._task(transfer, wire_bytes)
+        now_ns = self.clock.now_ns
+        ready_ns = connection.window.ready_ns(now_ns)
+        if ready_ns > now_ns:
+            self._flow_later(connection, transfer, ready_ns)
+            return
+        self.announce(connection.route.resources)
+        connection.free_ns = NEVER
+        transfer.task = self._task(transfer, connection.window.take(now_ns, wire_bytes))
         self._sharing.begin(transfer.task)
 
     def _task(self, transfer: Transfer, wire_bytes: int) -> Task:
@@ -398,22 +211,20 @@ class Network:
         connection = transfer.connection
         self.clock.cancel(transfer)
         self.clock.cancel(connection.departure)
-        connection.free_ns = transfer.left_ns = _NEVER
+        connection.free_ns = transfer.left_ns = NEVER
         transfer.task = self._task(transfer, wire_size_bytes(self.settings.transport, transfer.size_bytes))
         transfer.task.since_ns = transfer.since_ns
         return transfer.task
 
     def flow_ended(self, transfer: Transfer) -> None:
         """The flow of a message has ended: it has left, or goes on in another round, or was lost."""
-        connection, now_ns, slow_start = transfer.connection, self.clock.now_ns, transfer.connection.slow_start
+        connection, now_ns, window = transfer.connection, self.clock.now_ns, transfer.connection.window
         transfer.task = None
-        if slow_start is not None:
-            slow_start.ended(now_ns)
-        if slow_start is not None and slow_start.has_more:
+        window.ended(now_ns)
+        if window.has_more:
             self._flow(connection, transfer)
             return
-        if slow_start is not None:
-            slow_start.forget()
+        window.forget()
         if connection.route.loses and self._is_lost(transfer):
             self._flow_later(connection, transfer, now_ns + int(self.settings.resend_after))
         else:
@@ -421,7 +232,7 @@ class Network:
             self._departed(connection)
 
     def _flow_later(self, connection: Connection, transfer: Transfer, when_ns: int) -> None:
-        connection.free_ns = _NEVER
+        connection.free_ns = NEVER
         connection.departure = self.clock.at(
             when_ns, Phase.DEPART, transfer.key, lambda: self._flow(connection, transfer)
         )
@@ -449,7 +260,7 @@ class Network:
 
     def _watch_departure(self, connection: Connection) -> None:
         """See to it that somebody is there when the current message leaves; one that is not alone is seen to."""
-        if connection.free_ns < _NEVER and (connection.departure is None or connection.departure.done):
+        if connection.free_ns < NEVER and (connection.departure is None or connection.departure.done):
             key = (connection.order, connection.count)
             when_ns = max(connection.free_ns, self.clock.now_ns)
             connection.departure = self.clock.at(when_ns, Phase.DEPART, key, lambda: self._departed(connection))
@@ -481,49 +292,6 @@ class Network:
 
         return back
 
-    # --- background traffic -------------------------------------------------------------------------------------------
-
-    def background(self, flow: Background) -> Generator[Any, Any, None]:
-        """One background flow, as a process of the world."""
-        route = self.route(flow.source, flow.target)
-        resources = route.resources
-        if flow.rate is not None:
-            resources = (*resources, self._sharing.resource(flow.rate))
-        key = ((1 << 40, 0, 0), flow.source, flow.target)
-        for begin_ns, end_ns in _spells(flow):
-            yield self._at(begin_ns, key)
-            if self.claims:
-                self.announce(route.resources)
-            weights = (
-                None if route.weights is None else (*route.weights, *((route.weights[0],) * (flow.rate is not None)))
-            )
-            task = Task(ENDLESS, resources, Phase.DEPART, key, _nothing, weights)
-            self._background_tasks[task] = route
-            self._sharing.begin(task)
-            if end_ns is None:
-                return
-            yield self._at(end_ns, key)
-            self._end_background(task)
-
-    def _at(self, when_ns: int, key: tuple[Any, ...]) -> Any:
-        event = self.clock.event()
-        self.clock.at(when_ns, Phase.WAKE, (1 << 40, *key[1:]), lambda: _succeed(event), daemon=True)
-        return event
-
-    def _end_background(self, task: Task) -> None:
-        route = self._background_tasks.pop(task)
-        passed_bytes = self._sharing.stop(task) // (8 * NANO)
-        for link in route.links:
-            self._background[link] += passed_bytes
-        for link in route.back:
-            self._background[link] += self._acknowledged(route, passed_bytes)
-
-    @staticmethod
-    def _acknowledged(route: Route, wire_bytes: int) -> int:
-        """Return what the acknowledgements of so much data take on the way back."""
-        assert isinstance(route.weights, tuple), "there is a way back"
-        return wire_bytes * min(route.weights) // max(route.weights)
-
     def announce(self, resources: Iterable[int]) -> None:
         """A flow is about to begin on these resources."""
         for resource in resources:
@@ -545,13 +313,11 @@ class Network:
     def _break(self, connection: Connection, transfer: Transfer) -> None:
         self.clock.cancel(connection.departure)
         self.clock.cancel(transfer)
-        passed_bytes = 0
-        if connection.slow_start is not None:
-            passed_bytes = connection.slow_start.passed_bytes
-            connection.slow_start.forget()
+        passed_bytes = connection.window.passed_bytes
+        connection.window.forget()
         if transfer.task is not None:
             passed_bytes += self._sharing.stop(transfer.task) // (8 * NANO)
-        elif transfer.left_ns < _NEVER:
+        elif transfer.left_ns < NEVER:
             # It was alone until now.
             self._sharing.vacate(connection.route.resources)
             elapsed_ns = self.clock.now_ns - transfer.since_ns
@@ -566,50 +332,8 @@ class Network:
         connection.free_ns = self.clock.now_ns
         self._next(connection)
 
-    def close_books(self) -> Traffic:
+    def close_books(self, background: dict[Link, int]) -> Traffic:
         """Count what messages still under way have sent so far, and return all that was sent."""
         self.kill(lambda _: True)
-        for task in list(self._background_tasks):
-            self._end_background(task)
-        traffic = Traffic(dict(self._background))
-        for connection in self._connections.values():
-            self._add_up(connection, traffic)
-        return traffic
-
-    def _add_up(self, connection: Connection, traffic: Traffic) -> None:
-        transport, sent, broken = self.settings.transport, connection.sent.items(), connection.broken
-        source, target = connection.source.name, connection.target.name
-        wire = sum(number * wire_size_bytes(transport, size) for size, number in sent) + connection.lost_bytes
-        wire += sum(on_wire for on_wire, _ in broken)
-        payload = sum(number * size for size, number in sent) + sum(of_payload for _, of_payload in broken)
-        traffic.messages += sum(connection.sent.values())
-        traffic.wire[source] = traffic.wire.get(source, 0) + wire
-        traffic.payload[source] = traffic.payload.get(source, 0) + payload
-        for link in connection.route.links:
-            traffic.links[link] += wire
-        if connection.route.back:
-            back = sum(number * acknowledgement_bytes(transport, size) for size, number in sent)
-            back += sum(self._acknowledged(connection.route, on_wire) for on_wire, _ in broken)
-            traffic.wire[target] = traffic.wire.get(target, 0) + back
-            for link in connection.route.back:
-                traffic.links[link] += back
-
-
-def _spells(flow: Background) -> Iterator[tuple[int, int | None]]:
-    """Yield when a background flow begins and ends, again and again; None: never."""
-    begin_ns = flow.start
-    while flow.stop is None or begin_ns < flow.stop:
-        if flow.burst is None:
-            yield begin_ns, flow.stop
-            return
-        end_ns = begin_ns + flow.burst
-        yield begin_ns, end_ns if flow.stop is None else min(end_ns, flow.stop)
-        begin_ns = end_ns + (flow.pause or 0)
-
-
-def _succeed(event: simpy.Event) -> None:
-    event.succeed()
-
-
-def _nothing() -> None:
-    """A background flow has no end that anybody waits for."""
+        everywhere = {**dict.fromkeys(self._resource, 0), **background}
+        return added_up(self._connections.values(), everywhere, self.settings.transport)

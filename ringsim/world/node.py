@@ -20,8 +20,8 @@ from ringsim.plan import Plan
 from ringsim.scenario import exactly
 from ringsim.world.account import Account
 from ringsim.world.clock import Phase
+from ringsim.world.connection import Address, Conversation, Transfer
 from ringsim.world.mailbox import Mailbox
-from ringsim.world.network import Address, Conversation, Transfer
 from ringsim.world.seat import Seat
 from ringsim.world.sharing import Task
 

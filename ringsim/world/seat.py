@@ -13,7 +13,7 @@ from ringsim.errors import NodeError, PeerLost, ReceiveTimeout, UsageError
 from ringsim.node import Message, Operation
 from ringsim.plan import Plan
 from ringsim.world.clock import Entry, Phase
-from ringsim.world.network import Connection, Transfer
+from ringsim.world.connection import Connection, Transfer
 
 if TYPE_CHECKING:
     from ringsim.world.node import SimNode

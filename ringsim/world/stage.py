@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringsim.errors import InvariantBroken, NodeError
 from ringsim.node import Group
-from ringsim.world.network import Connection
+from ringsim.world.connection import Connection
 from ringsim.world.seat import Seat
 from ringsim.world.undisturbed import Footprint, Undisturbed, footprint
 

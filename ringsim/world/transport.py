@@ -6,6 +6,7 @@ What is not here: flows (`network.py`), and resending what a link loses.
 from __future__ import annotations
 
 from math import gcd
+from typing import Protocol
 
 from ringsim.scenario import Framed, Ideal, Tcp
 
@@ -51,6 +52,53 @@ def acknowledgement_weights(transport: Tcp) -> tuple[int, int]:
     return data // gcd(data, back), back // gcd(data, back)
 
 
+class Window(Protocol):
+    """What a sender may send of a message before it hears of its peer."""
+
+    passed_bytes: int  # of the present message, in rounds that are over
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the present message goes on after what is under way."""
+        ...
+
+    def ready_ns(self, now_ns: int) -> int:
+        """Return when something may be sent: now, or later."""
+        ...
+
+    def take(self, now_ns: int, wire_bytes: int) -> int:
+        """Return how many bytes of a message of `wire_bytes` leave in one go from `now_ns` on, which is ready."""
+        ...
+
+    def ended(self, now_ns: int) -> None:
+        """What was under way has left."""
+        ...
+
+    def forget(self) -> None:
+        """The present message has left, or is not sent any further."""
+        ...
+
+
+class _Open:
+    """A window that holds nothing back and remembers nothing, so that all connections can have the same one."""
+
+    passed_bytes = 0
+    has_more = False
+
+    def ready_ns(self, now_ns: int) -> int:
+        return now_ns
+
+    def take(self, now_ns: int, wire_bytes: int) -> int:  # noqa: ARG002 - it is open at any time.
+        return wire_bytes
+
+    def ended(self, now_ns: int) -> None: ...
+
+    def forget(self) -> None: ...
+
+
+OPEN = _Open()
+
+
 class SlowStart:
     """The window of one connection (Jacobson 1988; RFC 5681, section 3.1; RFC 6928 for its first size).
 
@@ -83,17 +131,14 @@ class SlowStart:
 
     @property
     def has_more(self) -> bool:
-        """Whether the present message goes on after what is under way."""
         return self._rest_bytes > 0
 
     def ready_ns(self, now_ns: int) -> int:
-        """Return when something may be sent: now, or in the next round."""
         if self._is_cold(now_ns) or self._window >= self._enough or self._sent < self._window:
             return now_ns
         return max(now_ns, self._round_ns + self._round_trip_ns)
 
     def take(self, now_ns: int, wire_bytes: int) -> int:
-        """Return how many bytes of a message of `wire_bytes` leave in one go from `now_ns` on, which is ready."""
         if self._is_cold(now_ns):
             self._window, self._sent, self._round_ns = self._initial, 0, now_ns
         elif now_ns >= self._round_ns + self._round_trip_ns:
@@ -108,12 +153,10 @@ class SlowStart:
         return self._chunk_bytes
 
     def ended(self, now_ns: int) -> None:
-        """What was under way has left."""
         self._last_ns = now_ns
         self.passed_bytes += self._chunk_bytes
 
     def forget(self) -> None:
-        """The present message has left, or is not sent any further."""
         self._rest_bytes = self.passed_bytes = 0
 
     def _is_cold(self, now_ns: int) -> bool:

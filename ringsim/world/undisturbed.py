@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ringsim.plan import Flight, Times
 from ringsim.scenario import Tcp
 from ringsim.world.clock import Entry, Phase
-from ringsim.world.network import Address, Connection, Network
+from ringsim.world.connection import Address, Connection
+from ringsim.world.network import Network
 from ringsim.world.seat import Seat
 
 if TYPE_CHECKING:

@@ -19,11 +19,14 @@ from ringsim.scenario import At, Host, Scenario, rank_names
 from ringsim.trace import Trace
 from ringsim.world import faults
 from ringsim.world.account import Account
+from ringsim.world.background import BackgroundTraffic
 from ringsim.world.clock import Clock, Phase
-from ringsim.world.network import Address, Network, Traffic, Transfer
+from ringsim.world.connection import Address, Transfer
+from ringsim.world.network import Network
 from ringsim.world.node import SimNode
 from ringsim.world.sharing import Sharing
 from ringsim.world.stage import Stage
+from ringsim.world.traffic import Traffic
 
 Ending = Literal["over", "stalled", "late"]
 Fidelity = Literal["auto", "message"]
@@ -119,7 +122,7 @@ def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> str:
     for flow in scenario.cluster.network.background:
         if flow.source not in world.network.graph or flow.target not in world.network.graph:
             continue  # Another strategy has that machine; this one plays the same scenario without it.
-        world.clock.start(world.network.background(flow))
+        world.clock.start(world.background.play(flow))
     for program in programs:
         world.start(program.node)
     ending = world.clock.run(world.is_over, scenario.max_virtual_time)
@@ -171,6 +174,7 @@ class World:
             self._landed,
             self._on_wire,
         )
+        self.background = BackgroundTraffic(self.network, self.sharing)
         hosts = [_with_defaults(host, scenario) for host in (*scenario.cluster.nodes, *extra_machines)]
         self._machines = {
             host.name: _Machine(host, rank_names(host), self.sharing.resource(host.speed or 1)) for host in hosts
@@ -456,7 +460,7 @@ class World:
         waiting = {
             rank: life.node.waits_for for rank, life in self._lives.items() if life.running and life.node.waits_for
         }
-        traffic = self.network.close_books()
+        traffic = self.network.close_books(self.background.close_books())
         for account in self._accounts.values():
             account.close(self.clock.now_ns)
         for (end, to), count in traffic.links.items():
