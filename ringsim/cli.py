@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ringsim.result import Result
-    from ringsim.scenario import Cluster
+    from ringsim.scenario import Scenario
     from ringsim.scenario_file import Loaded
     from ringsim.trace import Event
 
@@ -239,14 +239,14 @@ def collective(
 
     The network is that of FILE, a scenario, or a star of equal machines. Options that are given change it.
     """
-    cluster = _cluster(file, options, overrides, quiet=as_json)
+    scenario = _scenario_of_cluster(file, options, overrides, quiet=as_json)
     from ringsim.measure import compare, sizes_of
     from ringsim.report.progress import counted
 
     names = list(dict.fromkeys(name.strip() for name in algorithm.split(",")))
     sizes = sizes_of(size)
     with counted("measuring", len(names) * len(sizes), shown=not as_json) as done, _ctrl_c():
-        found = compare(cluster, names, sizes, fidelity, done)
+        found = compare(scenario.cluster, names, sizes, fidelity, done, scenario.seed)
     if as_json:
         click.echo(json.dumps([one.summary() for one in found.measurements], indent=2))
     else:
@@ -492,17 +492,29 @@ strategy: {name: local}
 """
 
 
-def _cluster(file: str | None, options: Mapping[str, str | None], overrides: Sequence[str], quiet: bool) -> Cluster:
-    """Return the cluster of a scenario, or eight machines, with what the options say. Mistakes name the option."""
+def _scenario_of_cluster(
+    file: str | None, options: Mapping[str, str | None], overrides: Sequence[str], quiet: bool
+) -> Scenario:
+    """Return a scenario, or one of eight machines, with what the options say of its cluster. Mistakes name the option.
+
+    Only its cluster and its seed mean anything, and only these may be set.
+    """
     from ringsim import scenario_file
 
+    for words in overrides:
+        key = words.partition("=")[0].strip()
+        if key != "seed" and key.partition(".")[0] != "cluster":
+            raise UsageError(
+                f"--set {words}: a collective alone has only a cluster and a seed; "
+                "set one of their keys, such as cluster.network.message_overhead"
+            )
     given = {f"--set {_NETWORK[name]}={text}": f"--{name} {text}" for name, text in options.items() if text is not None}
     sets = [*(words.removeprefix("--set ") for words in given), *overrides]
     try:
         if file is not None:
             # Faults are not played here, and need not fit the machines that the options leave.
-            return _load(file, ["faults=[]", *sets], None, quiet).scenario.cluster
-        return scenario_file.parse(_EIGHT_MACHINES, "<eight machines>", sets).scenario.cluster
+            return _load(file, ["faults=[]", *sets], None, quiet).scenario
+        return scenario_file.parse(_EIGHT_MACHINES, "<eight machines>", sets).scenario
     except ScenarioInvalid as error:
         raise ScenarioInvalid(
             tuple(replace(problem, place=given.get(problem.place, problem.place)) for problem in error.problems)

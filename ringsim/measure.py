@@ -58,18 +58,21 @@ class Measurement:
 
 
 class Crossover(NamedTuple):
-    """From `size_bytes` on `above` is the fastest; just below it `below` was."""
+    """From `size_bytes` on `above` are the fastest; just below it `below` were. Several of them take the same time."""
 
     size_bytes: int
-    below: str
-    above: str
+    below: tuple[str, ...]
+    above: tuple[str, ...]
 
 
-def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelity = "auto") -> Measurement:
+def measure(
+    cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelity = "auto", seed: int = 0
+) -> Measurement:
     """Play one collective of a vector of `size_bytes` on all ranks of the cluster, which enter together.
 
-    `fidelity` "message" plays every message; "auto" may work out what nobody disturbs. `parameter_server` adds a
-    machine `server0` with the network's own bandwidth and latency. Raises UsageError if there is no such algorithm, or
+    `fidelity` "message" plays every message; "auto" may work out what nobody disturbs. `seed` decides which messages
+    are lost, where links lose any. `parameter_server` adds a machine `server0` with the network's own bandwidth and
+    latency. Raises UsageError if there is no such algorithm, or
     no whole number of float32 elements.
 
     >>> network = {"bandwidth": "50 Mbit/s", "latency": "20 us"}
@@ -83,7 +86,12 @@ def measure(cluster: Cluster, algorithm: str, size_bytes: int, fidelity: Fidelit
         near = f"{SIZE.format(below)} or {SIZE.format(below + ELEMENT_BYTES)}" if below else SIZE.format(ELEMENT_BYTES)
         raise UsageError(f"{size_bytes} bytes are no whole number of float32, which have 4 each; take {near}")
     scenario = Scenario(
-        name="collective", task=Task(steps=1), cluster=cluster, strategy=Local(name="local"), max_virtual_time=LONGEST
+        name="collective",
+        seed=seed,
+        task=Task(steps=1),
+        cluster=cluster,
+        strategy=Local(name="local"),
+        max_virtual_time=LONGEST,
     )
     workers, servers = worker_names(scenario), (SERVER,) * chosen.servers
     ranks = len(workers) + len(servers)
@@ -199,9 +207,10 @@ def _blocks(sizes: Sequence[int]) -> list[Sequence[int]]:
     return [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
-def fastest(measurements: Sequence[Measurement]) -> str:
-    """Return the algorithm that takes the shortest time; of equals the first."""
-    return min(measurements, key=lambda one: one.time_ns).algorithm
+def fastest(measurements: Sequence[Measurement]) -> tuple[str, ...]:
+    """Return the algorithms that take the shortest time."""
+    shortest_ns = min(one.time_ns for one in measurements)
+    return tuple(one.algorithm for one in measurements if one.time_ns == shortest_ns)
 
 
 def comparable(algorithms: Sequence[str]) -> list[str]:
@@ -215,11 +224,11 @@ def comparable(algorithms: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several collectives at several sizes. `always`: the all-reduce that is the fastest at all of them, if one is."""
+    """Several collectives at several sizes. `always`: the all-reduces that are the fastest at all of them, if any."""
 
     measurements: tuple[Measurement, ...]
     crossovers: tuple[Crossover, ...] = ()
-    always: str | None = None
+    always: tuple[str, ...] = ()
 
 
 def compare(
@@ -228,6 +237,7 @@ def compare(
     sizes: Sequence[int],
     fidelity: Fidelity = "auto",
     done: Callable[[], None] | None = None,
+    seed: int = 0,
 ) -> Comparison:
     """Measure every algorithm at every size in bytes, and find where the fastest all-reduce changes.
 
@@ -237,10 +247,10 @@ def compare(
 
     def measured(algorithm: str, size_bytes: int) -> Measurement:
         if (algorithm, size_bytes) not in found:
-            found[algorithm, size_bytes] = measure(cluster, algorithm, size_bytes, fidelity)
+            found[algorithm, size_bytes] = measure(cluster, algorithm, size_bytes, fidelity, seed)
         return found[algorithm, size_bytes]
 
-    def winner(size_bytes: int) -> str:
+    def winner(size_bytes: int) -> tuple[str, ...]:
         return fastest([measured(algorithm, size_bytes) for algorithm in rivals])
 
     asked, rivals = [], comparable(algorithms)
@@ -252,14 +262,14 @@ def compare(
     if len(rivals) < 2:
         return Comparison(tuple(asked))
     changes = tuple(crossovers(sizes, winner))
-    return Comparison(tuple(asked), changes, None if changes else winner(sizes[0]))
+    return Comparison(tuple(asked), changes, () if changes else winner(sizes[0]))
 
 
-def crossovers(sizes: Sequence[int], winner: Callable[[int], str]) -> list[Crossover]:
-    """Return where the winner changes between neighbouring sizes, to 1 %, by bisection on a logarithmic scale.
+def crossovers(sizes: Sequence[int], winner: Callable[[int], tuple[str, ...]]) -> list[Crossover]:
+    """Return where the winners change between neighbouring sizes, to 1 %, by bisection on a logarithmic scale.
 
-    >>> crossovers([4, 40_000], lambda size: "tree" if size < 5_000 else "ring")
-    [Crossover(size_bytes=5000, below='tree', above='ring')]
+    >>> crossovers([4, 40_000], lambda size: ("tree",) if size < 5_000 else ("ring",))
+    [Crossover(size_bytes=5000, below=('tree',), above=('ring',))]
     """
     found = []
     for low, high in pairwise(sizes):
@@ -271,7 +281,7 @@ def crossovers(sizes: Sequence[int], winner: Callable[[int], str]) -> list[Cross
     return found
 
 
-def _crossover(low: int, high: int, winner: Callable[[int], str]) -> Crossover:
+def _crossover(low: int, high: int, winner: Callable[[int], tuple[str, ...]]) -> Crossover:
     below = winner(low)
     while high - low > max(ELEMENT_BYTES, low // 100):
         middle = max(low + ELEMENT_BYTES, isqrt(low * high) // ELEMENT_BYTES * ELEMENT_BYTES)

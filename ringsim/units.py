@@ -132,7 +132,17 @@ DURATION = Dimension(
 SIZE = Dimension(
     "size",
     "64 KiB",
-    {"B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30},
+    {
+        "B": 1,
+        "KB": 10**3,
+        "KiB": 2**10,
+        "MB": 10**6,
+        "MiB": 2**20,
+        "GB": 10**9,
+        "GiB": 2**30,
+        "TB": 10**12,
+        "TiB": 2**40,
+    },
     decimals=0,
 )
 RATE = Dimension(

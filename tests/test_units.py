@@ -74,7 +74,7 @@ UNITS_OF_RATE = (
         (RATE, "0 bit/s", '"0 bit/s" is too small; the least is 1 bit/s'),
         (SIZE, "-1 B", '"-1 B" is too small; the least is 0 B'),
         (SIZE, "0.5 B", '"0.5 B" is not a whole number of B, which is the finest step there is'),
-        (SIZE, "2000000000 GB", '"2000000000 GB" is too large; the most is 1000000000 GB'),
+        (SIZE, "2000000 TB", '"2000000 TB" is too large; the most is 1000000 TB'),
         (
             SIZE,
             f"1.{'0' * 40}1 KB",

@@ -5,11 +5,14 @@ What is not here: the measuring (`measure.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ringsim.measure import Comparison, Crossover, Measurement
+from ringsim.scenario_file.words import listed
 from ringsim.units import SIZE, about_duration
 
 
@@ -31,17 +34,25 @@ def collective_table(found: Comparison) -> RenderableType:
             _error(one),
         )
     lines = [Text(sentence(crossing)) for crossing in found.crossovers]
-    lines += [Text(f"{found.always} wins at every size.")] if found.always is not None else []
+    lines += [Text(f"{_win(found.always)} at every size.")] if found.always else []
     return Group(table, Text(), *lines) if lines else table
 
 
 def sentence(crossing: Crossover) -> str:
     """Say where one algorithm takes over from another.
 
-    >>> sentence(Crossover(38_400, "tree", "ring"))
+    >>> sentence(Crossover(38_400, ("tree",), ("ring",)))
     'Below 38 KB tree wins, above it ring.'
+    >>> sentence(Crossover(38_400, ("ring", "tree"), ("ring",)))
+    'Below 38 KB ring and tree are equally fast, above it ring wins.'
     """
-    return f"Below {about_size(crossing.size_bytes)} {crossing.below} wins, above it {crossing.above}."
+    one_each = len(crossing.below) == len(crossing.above) == 1
+    above = crossing.above[0] if one_each else _win(crossing.above)
+    return f"Below {about_size(crossing.size_bytes)} {_win(crossing.below)}, above it {above}."
+
+
+def _win(names: Sequence[str]) -> str:
+    return f"{names[0]} wins" if len(names) == 1 else f"{listed(names, 'and')} are equally fast"
 
 
 def about_size(size_bytes: int) -> str:
