@@ -60,8 +60,9 @@ def plan(scenario: Scenario, engine: Engine) -> tuple[Bucket, ...]:
         for piece, layer in zip(engine.layout.slices, engine.model.layers, strict=True)
     ]
     most = None if settings.bucket_size is None else max(1, settings.bucket_size // _NUMBER_BYTES)
-    step_ns = _slowest_step_ns(scenario, engine.flop_per_sample)
-    longest = Fraction(settings.cycle_time) / step_ns if settings.cycle_time is not None and step_ns else None
+    longest = None
+    if settings.cycle_time is not None and engine.flop_per_sample:
+        longest = Fraction(settings.cycle_time) / _slowest_step_ns(scenario, engine.flop_per_sample)
     return cut(layers, most, longest)
 
 
@@ -121,7 +122,9 @@ def _readiness(layers: Sequence[LayerWork]) -> list[Fraction]:
 def _slowest_step_ns(scenario: Scenario, flop_per_sample: int) -> Fraction:
     """Return how long a full batch takes the slowest worker, if nothing slows it down. Ranks of a machine share it."""
     cluster = scenario.cluster
+    # Every worker asks, and most machines are alike: of those one is enough.
+    kinds = {(host.shard_weight, host.processes, host.speed): host for host in cluster.nodes}
     return max(
         Fraction(share(scenario, host) * flop_per_sample * host.processes * _S, host.speed or cluster.speed)
-        for host in cluster.nodes
+        for host in kinds.values()
     )
