@@ -156,8 +156,7 @@ def _connections(name: str, hosts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _pairs(name: str, ranks: int) -> Iterable[tuple[int, int]] | None:
-    pairs: Iterable[tuple[int, int]] | None = ALGORITHMS[name].plan(ranks, ranks).connections(ranks)
-    return pairs
+    return ALGORITHMS[name].plan(ranks, ranks).connections(ranks)
 
 
 def _sharing(routes: Routes, connections: Sequence[tuple[str, str]]) -> Sharing:

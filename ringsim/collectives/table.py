@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Protocol
 
 from ringsim.collectives.all_gather import AllGather
 from ringsim.collectives.broadcast import Broadcast
@@ -25,6 +25,19 @@ from ringsim.collectives.reduce_scatter import ReduceScatter
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.tree import TreeAllReduce
 from ringsim.collectives.vectors import ELEMENT_BYTES, Blank, segment_length
+from ringsim.plan import Plan
+
+
+class CostedPlan(Plan, Protocol):
+    """A plan that says its textbook cost as well, as all of this package do."""
+
+    def predicted_ns(self, ranks: int, size_bytes: int, alpha_ns: int, bandwidth: int) -> int:
+        """Return its cost in ns by the alpha-beta model (`cost.py`), for a vector of `size_bytes` at `bandwidth` bit/s."""
+        ...
+
+    def number_of_messages(self, ranks: int) -> int:
+        """Return how many messages all ranks send together."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Algorithm:
     """
 
     operation: str
-    plan: Callable[[int, int], Any]
+    plan: Callable[[int, int], CostedPlan]
     bus_factor: Callable[[int], Fraction]
     servers: int = 0
 
