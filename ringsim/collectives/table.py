@@ -32,7 +32,7 @@ class CostedPlan(Plan, Protocol):
     """A plan that says its textbook cost as well, as all of this package do."""
 
     def predicted_ns(self, ranks: int, size_bytes: int, alpha_ns: int, bandwidth: int) -> int:
-        """Return its cost in ns by the alpha-beta model (`cost.py`), for a vector of `size_bytes` at `bandwidth` bit/s."""
+        """Return its cost by the alpha-beta model (`cost.py`); bandwidth in bit/s."""
         ...
 
     def number_of_messages(self, ranks: int) -> int:
