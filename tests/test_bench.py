@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ringsim.bench import flows, rings, training
 from ringsim.bench.case import Bars, Case, Contest, Figure
@@ -20,7 +21,7 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import InvariantBroken, UsageError
 from ringsim.learning.data import load
 from ringsim.learning.plain_loop import plain_loop
-from ringsim.report.bench import bar_words
+from ringsim.report.bench import bar_words, bench_table
 from ringsim.scenario import Synthetic
 from ringsim.world.naive import naive_ring_ns
 
@@ -45,7 +46,7 @@ def test_closed_form_whole_run_messages_and_naive_simpy_end_at_the_same_nanoseco
         rings.whole(ranks, against_naive=True),
         rings.whole(ranks, fidelity="message", against_naive=True),
     ]
-    answers = [run() for contest in contests for run in (contest.ours, contest.reference)]
+    answers = [one for contest in contests for one in (contest.answer(contest.ours()), contest.reference())]
     assert len(set(answers)) == 1
     assert answers[0] > 0
 
@@ -95,7 +96,7 @@ def test_the_plain_loop_takes_one_step_as_the_formula_says():
 
 def test_the_plain_loop_and_the_whole_run_end_at_the_same_loss():
     contest = training.ring_training(3)
-    loss, expected = contest.ours(), contest.reference()
+    loss, expected = contest.answer(contest.ours()), contest.reference()
     assert contest.same is not None
     assert contest.same(loss, expected)
     assert not contest.same(loss, expected * 1.01)
@@ -113,6 +114,8 @@ def test_every_row_runs_at_a_tiny_size_and_is_plain_data(case: Case):
     assert (summary["reference_seconds"] is None) == (case.reference is None) == (summary["ratio"] is None)
     assert (summary["peak_bytes"] is None) == (case.bars.bytes_max is None)
     assert str(TINY[case.name]) in summary["what"]
+    ways = {"whole": (1, 0), "messages": (0, 1), "thousand": (training.STEPS, 0)}.get(case.name.split("_")[0])
+    assert summary["ways"] == (ways and {"in_closed_form": ways[0], "by_messages": ways[1]})
 
 
 def test_validate_and_its_reference_both_succeed():
@@ -207,8 +210,17 @@ def test_the_table_is_on_stdout_and_progress_on_stderr(small_suite, capsys):
     assert run_command(["bench"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("name ")
+    assert "by messages" not in out
     assert "at most 0 s" in out
     assert err == "measuring made_up ...\n" * 2
+
+
+def test_a_row_that_plays_collectives_says_how(capsys):
+    (case,) = chosen("whole_256")
+    shown = bench_table([measure(case, size=4, rounds=1)])
+    console = Console(width=200)
+    console.print(shown)
+    assert "whole_256: of its collectives 1 in closed form, 0 by messages" in capsys.readouterr().out
 
 
 def test_a_row_that_does_not_exist_is_a_mistake_of_usage(capsys):

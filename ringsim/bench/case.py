@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,32 @@ class Bars:
         return all(found is not None and found <= most for most, found in asked) if asked else None
 
 
+class Ways(NamedTuple):
+    """How many collectives a simulation played each way."""
+
+    in_closed_form: int
+    by_messages: int
+
+
+def _itself(found: Any) -> Any:
+    return found
+
+
 @dataclass(frozen=True)
 class Contest:
     """A case that is ready to go: nothing in `ours` or `reference` is preparation.
 
-    same: whether the two answers agree; None: they answer different questions. messages: how many messages of the
-    simulated network `ours` stands for, if that is what it is about.
+    answer: what counts of that which `ours` returns. same: whether the two answers agree; None: they answer different
+    questions. messages: how many messages of the simulated network `ours` stands for, if that is what it is about.
+    ways: how many collectives it played each way, read from what it returns.
     """
 
     ours: Callable[[], Any]
     reference: Callable[[], Any] | None = None
     same: Callable[[Any, Any], bool] | None = operator.eq
+    answer: Callable[[Any], Any] = _itself
     messages: int | None = None
+    ways: Callable[[Any], Ways] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,8 +98,9 @@ class Figure:
     peak_bytes: int | None = None
     messages: int | None = None
     messages_per_s: int | None = None
+    ways: Ways | None = None
     elsewhere: str | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return all of it as plain data."""
-        return asdict(self)
+        return {**asdict(self), "ways": None if self.ways is None else self.ways._asdict()}

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ringsim.bench.case import Contest
+from ringsim.bench.case import Contest, Ways
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.vectors import ELEMENT_BYTES, Blank, segment_length
 from ringsim.node import Group, Member, Node, Operation, Program
@@ -23,7 +23,7 @@ from ringsim.scenario import Cluster, Local, Scenario, Task, worker_names
 from ringsim.trace import Trace
 from ringsim.world.naive import naive_ring_ns
 from ringsim.world.undisturbed import Footprint, footprint
-from ringsim.world.world import Fidelity, World, play
+from ringsim.world.world import Fidelity, Played, World, play
 
 LENGTH = 1_200_000  # 4.8 MB of float32, the gradient of the CNN for MNIST
 _BANDWIDTH, _LATENCY_NS = 10**9, 50_000
@@ -57,10 +57,16 @@ def whole(ranks: int, *, fidelity: Fidelity = "auto", against_naive: bool = Fals
     """Return a whole simulation, from the machines to the books; its answer is when the last rank is done, in ns."""
     scenario = _star(ranks)
 
-    def run() -> int:
-        return play(scenario, _programs(scenario), (), Trace("steps"), fidelity=fidelity).time_ns
+    def run() -> Played:
+        return play(scenario, _programs(scenario), (), Trace("steps"), fidelity=fidelity)
 
-    return Contest(run, _naive(ranks) if against_naive else None, messages=RingAllReduce().number_of_messages(ranks))
+    return Contest(
+        run,
+        _naive(ranks) if against_naive else None,
+        answer=lambda played: played.time_ns,
+        messages=RingAllReduce().number_of_messages(ranks),
+        ways=lambda played: Ways(played.collectives.in_closed_form, played.collectives.by_messages),
+    )
 
 
 def growth(ranks: int) -> Contest:

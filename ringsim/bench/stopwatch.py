@@ -26,7 +26,7 @@ def measure(case: Case, size: int | None = None, rounds: int | None = None) -> F
     """
     size, rounds = size or case.size, rounds or case.rounds
     contest = case.prepare(size)
-    seconds, reference_seconds = _best(case, contest, rounds)
+    found, seconds, reference_seconds = _best(case, contest, rounds)
     ratio = None if reference_seconds is None else seconds / reference_seconds
     peak_bytes = None if case.bars.bytes_max is None else _peak_bytes(contest.ours)
     return Figure(
@@ -43,14 +43,18 @@ def measure(case: Case, size: int | None = None, rounds: int | None = None) -> F
         peak_bytes=peak_bytes,
         messages=contest.messages,
         messages_per_s=None if contest.messages is None else int(contest.messages / seconds),
+        ways=None if contest.ways is None else contest.ways(found),
         elsewhere=case.elsewhere,
     )
 
 
-def _best(case: Case, contest: Contest, rounds: int) -> tuple[float, float | None]:
-    ours, theirs = [], []
+def _best(case: Case, contest: Contest, rounds: int) -> tuple[Any, float, float | None]:
+    """Return what ours found last, and the best times of both."""
+    ours, theirs, found = [], [], None
     for _ in range(rounds):
-        answer, seconds = _timed(contest.ours)
+        found = None  # What the round before found is garbage before this one begins.
+        found, seconds = _timed(contest.ours)
+        answer = contest.answer(found)
         ours.append(seconds)
         if contest.reference is None:
             continue
@@ -59,7 +63,7 @@ def _best(case: Case, contest: Contest, rounds: int) -> tuple[float, float | Non
         if contest.same is not None and not contest.same(answer, expected):
             here, there = _first_difference(answer, expected)
             raise InvariantBroken(f"{case.name}: ringsim answers {here}, and its reference ({case.reference}) {there}")
-    return min(ours), min(theirs, default=None)
+    return found, min(ours), min(theirs, default=None)
 
 
 def _first_difference(answer: Any, expected: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ringsim.bench.case import Contest
+from ringsim.bench.case import Contest, Ways
 from ringsim.learning.engine import Engine
 from ringsim.learning.plain_loop import plain_loop
 from ringsim.learning.sampler import Cursor, Sampler
@@ -32,9 +32,11 @@ def ring_training(workers: int) -> Contest:
     initial, steps = engine.initial().parameters.array, _steps(sampler, worker_names(scenario))
     rate = scenario.task.optimizer.learning_rate
     return Contest(
-        lambda: simulate(scenario).loss,
+        lambda: simulate(scenario),
         lambda: plain_loop(engine.dataset, initial, steps, rate),
         same=lambda loss, expected: math.isclose(loss, expected, rel_tol=1e-3),
+        answer=lambda result: result.loss,
+        ways=lambda result: Ways(result.collectives_in_closed_form, result.collectives_by_messages),
     )
 
 

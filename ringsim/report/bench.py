@@ -73,6 +73,9 @@ def _notes(one: Figure) -> list[str]:
     notes = []
     if one.messages is not None and one.messages_per_s is not None:
         notes.append(f"{one.name}: stands for {one.messages:,} messages, {_digits(one.messages_per_s)} a second")
+    if one.ways is not None:
+        closed, played = one.ways
+        notes.append(f"{one.name}: of its collectives {closed:,} in closed form, {played:,} by messages")
     if one.peak_bytes is not None:
         notes.append(f"{one.name}: holds {about_size(one.peak_bytes)} at most, by tracemalloc in an untimed run")
     if one.elsewhere is not None:
