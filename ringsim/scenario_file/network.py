@@ -212,16 +212,30 @@ def _check_whole(scenario: Scenario, links: Directions) -> Iterator[Conflict]:
         have = "has no link" if len(alone) == 1 else "have no links"
         yield Conflict(path, f"{_some(alone)} {have}; write one for each machine", rests_on)
         return
-    for ways, words in (
-        (list(links), "there is no way from {first} to {others}"),
-        ([(target, source) for source, target in links], "there is no way from {others} to {first}"),
-    ):
-        reached = _reached(names[0], ways)
-        others = [end for end in ends if end not in reached]
-        if others and links:
-            sentence = words.format(first=names[0], others=_some(others, "or"))
-            yield Conflict(path, f"{sentence}; a graph must be connected in both directions", rests_on)
+    added = [end for end in ends if may_be_added(end)]
+    for without in ([], added):
+        sentence = _unreachable(names, links, without) if links else None
+        if sentence is not None:
+            and_without = f" without {_some(without)}, which not every strategy adds" if without else ""
+            words = f"{sentence}; a graph must be connected in both directions, also{and_without}"
+            yield Conflict(path, words.removesuffix(", also"), rests_on)
             return
+
+
+def _unreachable(names: Sequence[str], links: Directions, without: Sequence[str]) -> str | None:
+    """Say which machines and switches cannot reach the first machine or be reached from it, if some do not exist."""
+    ways = [way for way in links if not set(way) & set(without)]
+    # A switch that nobody can use is a slip, but not while only a machine that does not exist is behind it.
+    ends = names if without else _ends(links)
+    for directed, words in (
+        (ways, "there is no way from {first} to {others}"),
+        ([(target, source) for source, target in ways], "there is no way from {others} to {first}"),
+    ):
+        reached = _reached(names[0], directed)
+        others = [end for end in ends if end not in reached]
+        if others:
+            return words.format(first=names[0], others=_some(others, "or"))
+    return None
 
 
 def _reached(start: str, ways: Iterable[tuple[str, str]]) -> dict[str, None]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from ringsim.topology.order import depth_first
 from ringsim.topology.routes import Links, Routes
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def bisection(graph: DiGraph, routes: Routes, machines: Sequence[str]) -> Bisect
 
     For a given choice it is the greatest flow from all machines of one half to all of the other. (Dally and Towles,
     *Principles and Practices of Interconnection Networks*, 2004, section 3.1.2.) With more than MOST_FOR_ALL_CUTS
-    machines these halves are tried: in order, rotated, and by the heuristic of Kernighan and Lin (1970). An odd machine
-    belongs to the second half.
+    machines these halves are tried: as listed and depth first over the graph, both rotated, and by the heuristic of
+    Kernighan and Lin (1970). An odd machine belongs to the second half.
 
     >>> from ringsim.scenario import Host, Network
     >>> from ringsim.topology.build import build
@@ -119,15 +120,17 @@ def bisection(graph: DiGraph, routes: Routes, machines: Sequence[str]) -> Bisect
     Bisection(bandwidth=2000000000, exact=True)
     """
     exact = len(machines) <= MOST_FOR_ALL_CUTS
-    halves = combinations(machines, len(machines) // 2) if exact else _canonical_halves(routes, machines)
+    halves = combinations(machines, len(machines) // 2) if exact else _canonical_halves(graph, routes, machines)
     return Bisection(min((_across(graph, half, machines) for half in halves if half), default=0), exact)
 
 
-def _canonical_halves(routes: Routes, machines: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _canonical_halves(graph: DiGraph, routes: Routes, machines: Sequence[str]) -> Iterator[tuple[str, ...]]:
     half = len(machines) // 2
-    twice = (*machines, *machines)
-    for start in range(0, half, max(1, -(-half // MOST_ROTATIONS))):
-        yield twice[start : start + half]
+    # Depth first, machines of one rack stand together, however they are listed.
+    for order in dict.fromkeys((tuple(machines), tuple(depth_first(graph, machines)))):
+        twice = (*order, *order)
+        for start in range(0, half, max(1, -(-half // MOST_ROTATIONS))):
+            yield twice[start : start + half]
     if len(machines) <= MOST_FOR_KERNIGHAN_LIN:
         yield _kernighan_lin(routes, machines)
 

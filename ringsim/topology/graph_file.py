@@ -1,6 +1,7 @@
 """A graph from a file, as the links that `network.links` would list: GraphML (.graphml) or node-link JSON (.json).
 
-    GraphML            <edge source="node0" target="west"> with data named bandwidth, latency and drop
+    GraphML            <edge source="node0" target="west"> with data named bandwidth, latency and drop, or the
+                       <default> of their keys
     node-link JSON     {"directed": false, "nodes": [{"id": "node0"}, ...],
                         "links": [{"source": "node0", "target": "west", "latency": "5 ms"}, ...]}
 
@@ -37,7 +38,7 @@ def read(path: Path, is_machine: Callable[[str], bool]) -> list[dict[str, Any]]:
     def named(node: str) -> str:
         return node if "." in node or is_machine(node) else f"{node}.switch"
 
-    return [
+    links = [
         {
             "source": named(source),
             "target": named(target),
@@ -46,6 +47,9 @@ def read(path: Path, is_machine: Callable[[str], bool]) -> list[dict[str, Any]]:
         }
         for source, target, said in edges
     ]
+    if not links:
+        raise ValueError(f'"{path.name}" has no links')
+    return links
 
 
 def _graphml(path: Path) -> tuple[bool, Edges]:
@@ -57,7 +61,10 @@ def _graphml(path: Path) -> tuple[bool, Edges]:
         graph = networkx.read_graphml(path)
     except (ParseError, networkx.NetworkXError, KeyError, ValueError) as error:
         raise ValueError(f'"{path.name}" is no GraphML: {error}') from None
-    return graph.is_directed(), ((str(source), str(target), said) for source, target, said in graph.edges(data=True))
+    # What its keys say of all edges is not on the edges.
+    default = graph.graph.get("edge_default", {})
+    edges = graph.edges(data=True)
+    return graph.is_directed(), ((str(source), str(target), {**default, **said}) for source, target, said in edges)
 
 
 def _node_link(path: Path) -> tuple[bool, Edges]:

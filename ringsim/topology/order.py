@@ -51,11 +51,16 @@ def ring_order(graph: DiGraph, routes: Routes, ranks: Sequence[tuple[str, str]])
     return tuple(rank for rank, _ in best)
 
 
-def _orders(graph: DiGraph, routes: Routes, machines: Sequence[str]) -> Iterator[list[str]]:
+def depth_first(graph: DiGraph, machines: Sequence[str]) -> list[str]:
+    """Return the machines in the order in which a search that goes as deep as it can meets them, from the first on."""
     import networkx
 
     wanted = dict.fromkeys(machines)
-    yield [name for name in networkx.dfs_preorder_nodes(graph, machines[0]) if name in wanted]
+    return [name for name in networkx.dfs_preorder_nodes(graph, machines[0]) if name in wanted]
+
+
+def _orders(graph: DiGraph, routes: Routes, machines: Sequence[str]) -> Iterator[list[str]]:
+    yield depth_first(graph, machines)
     if len(machines) <= MOST_FOR_NEAREST:
         order, left = [machines[0]], list(machines[1:])
         while left:
