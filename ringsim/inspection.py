@@ -11,14 +11,15 @@ What is not here: the facts themselves (`topology/`), and the table (`report/ins
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ringsim.collectives.table import ALGORITHMS
+from ringsim.collectives.fitted import fitted
+from ringsim.collectives.table import algorithm_named
 from ringsim.errors import UsageError
-from ringsim.scenario import Scenario, rank_names
-from ringsim.scenario_file.words import listed, no_machine, shown
+from ringsim.scenario import SERVER, Host, Scenario, rank_names
+from ringsim.scenario_file.words import no_machine
 from ringsim.strategies.table import deploy
 from ringsim.topology import Routes, build, ring_order
 from ringsim.topology.facts import Bisection, Diameter, bisection, diameter, path_latency_ns
@@ -118,7 +119,7 @@ def inspect(scenario: Scenario, way: tuple[str, str] | None = None, collective: 
         diameter=diameter(graph, routes, machines),
         bisection=bisection(graph, routes, machines),
         route=None if way is None else _route(graph, routes, way, [*machines, *added]),
-        collective=None if collective is None else _collective(scenario, graph, routes, collective),
+        collective=None if collective is None else _collective(scenario, extra, collective),
     )
 
 
@@ -136,30 +137,25 @@ def _route(graph: DiGraph, routes: Routes, way: tuple[str, str], machines: Seque
     return Route(links, path_latency_ns(graph, links), slowest)
 
 
-def _collective(scenario: Scenario, graph: DiGraph, routes: Routes, name: str) -> Collective:
-    ranks = [(rank, host.name) for host in scenario.cluster.nodes for rank in rank_names(host)]
-    sharing = _sharing(routes, _connections(name, [host for _, host in ranks]))
+def _collective(scenario: Scenario, extra: Sequence[Host], name: str) -> Collective:
+    """Return how a collective lies on the links: all ranks of the cluster, and a server if it takes one."""
+    cluster, servers = scenario.cluster, [SERVER] * algorithm_named(name).servers
+    there = [host.name for host in extra]
+    graph = build(cluster.network, cluster.nodes, [*extra, *(Host(name=one) for one in servers if one not in there)])
+    routes = Routes(graph, cluster.nodes)
+    ranks = [(rank, host.name) for host in cluster.nodes for rank in rank_names(host)]
+    pairs = list(fitted(name, cluster, len(ranks)).connections(len(ranks) + len(servers)))
+    sharing = _sharing(routes, pairs, [*(host for _, host in ranks), *servers])
     if name != "ring":
         return Collective(name, sharing)
     host_of = dict(ranks)
     order = ring_order(graph, routes, ranks)
-    return Collective(name, sharing, order, _sharing(routes, _connections(name, [host_of[rank] for rank in order])))
+    return Collective(name, sharing, order, _sharing(routes, pairs, [host_of[rank] for rank in order]))
 
 
-def _connections(name: str, hosts: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the connections of a collective, as (machine, machine), given the machine of each rank."""
-    pairs = _pairs(name, len(hosts)) if name in ALGORITHMS else None
-    if pairs is None:
-        known = listed([known for known in ALGORITHMS if _pairs(known, len(hosts)) is not None])
-        raise UsageError(f"there is nothing to say of the connections of {shown(name)}; choose {known}")
-    return [(hosts[source], hosts[target]) for source, target in pairs]
-
-
-def _pairs(name: str, ranks: int) -> Iterable[tuple[int, int]] | None:
-    return ALGORITHMS[name].plan(ranks, ranks).connections(ranks)
-
-
-def _sharing(routes: Routes, connections: Sequence[tuple[str, str]]) -> Sharing:
+def _sharing(routes: Routes, pairs: Sequence[tuple[int, int]], hosts: Sequence[str]) -> Sharing:
+    """Return how connections between ranks lie on the links, given the machine of each rank."""
+    connections = [(hosts[source], hosts[target]) for source, target in pairs]
     used = loads(routes, connections)
     shared = [(*link, number) for link, number in used.items() if number > 1]
     return Sharing(len(connections), sum(used.values()), tuple(sorted(shared, key=lambda one: -one[2])))

@@ -9,24 +9,22 @@ Algorithm bandwidth is S / t, bus bandwidth that times a factor which makes it c
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import isqrt
 from typing import Any, NamedTuple
 
-from ringsim.collectives.hierarchical import Hierarchical
-from ringsim.collectives.table import ALGORITHMS, Algorithm, blank_buffers
+from ringsim.collectives.fitted import fitted
+from ringsim.collectives.table import algorithm_named, blank_buffers
 from ringsim.collectives.vectors import ELEMENT_BYTES
-from ringsim.errors import RingsimError, UsageError
+from ringsim.errors import UsageError
 from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.plan import Plan
-from ringsim.scenario import SERVER, Cluster, Host, Local, Scenario, Task, TwoTier, Wan, worker_names
+from ringsim.scenario import SERVER, Cluster, Host, Local, Scenario, Task, worker_names
 from ringsim.topology import Routes, build
-from ringsim.topology.two_tier import racks
 from ringsim.trace import Trace
 from ringsim.units import SIZE
 from ringsim.world.world import Fidelity, Played, play
@@ -95,10 +93,7 @@ def measure(
     )
     workers, servers = worker_names(scenario), (SERVER,) * chosen.servers
     ranks = len(workers) + len(servers)
-    plan = chosen.plan(ranks, length)
-    groups = groups_of(cluster)
-    if isinstance(plan, Hierarchical) and groups:
-        plan = replace(plan, groups=groups)
+    plan = fitted(algorithm, cluster, length)
     played = _play(scenario, plan, blank_buffers(algorithm, ranks, length), workers, servers, fidelity)
     # What takes no time, as on one machine, has no bandwidth: 0, and not what one nanosecond would make of it.
     algbw = Fraction(8 * size_bytes * 10**9, played.time_ns) if played.time_ns else Fraction(0)
@@ -116,21 +111,6 @@ def measure(
     )
 
 
-def algorithm_named(name: str) -> Algorithm:
-    """Return the collective of that name. Raises UsageError, with a suggestion, if there is none.
-
-    >>> algorithm_named("broadcst")
-    Traceback (most recent call last):
-    ...
-    ringsim.errors.UsageError: there is no collective "broadcst"; did you mean broadcast?
-    """
-    if name in ALGORITHMS:
-        return ALGORITHMS[name]
-    guess = difflib.get_close_matches(name, ALGORITHMS, n=1)
-    hint = f"did you mean {guess[0]}?" if guess else f"choose from {', '.join(ALGORITHMS)}"
-    raise UsageError(f'there is no collective "{name}"; {hint}')
-
-
 def _play(
     scenario: Scenario,
     plan: Plan,
@@ -145,9 +125,9 @@ def _play(
         for name, buffer in zip(group.names, buffers, strict=True)
     ]
     played = play(scenario, programs, [Host(name=server) for server in servers], Trace("steps"), fidelity=fidelity)
-    if played.ending != "over":
-        waiting = "; ".join(f"{name} waits for {what}" for name, what in played.waiting.items())
-        raise RingsimError(f"{plan.name} did not come to its end: {waiting or 'it takes more than 30 years'}")
+    if played.ending == "late":
+        raise UsageError(f"{plan.name} takes more than 30 years; choose more bandwidth, or a smaller size")
+    assert played.ending == "over", f"{plan.name} has stalled, and nothing was to disturb it: {played.waiting}"
     return played
 
 
@@ -171,40 +151,13 @@ def alpha_and_bandwidth(cluster: Cluster, plan: Plan, servers: int = 0) -> tuple
     graph = build(network, cluster.nodes, extra)
     routes = Routes(graph, cluster.nodes)
     machines = [host.name for host in cluster.nodes for _ in range(host.processes)] + [SERVER] * servers
-    pairs = plan.connections(len(machines)) or [(0, rank) for rank in range(1, len(machines))]
+    pairs = plan.connections(len(machines))
     ways = [
         [graph.edges[link] for link in routes.links(machines[source], machines[target])] for source, target in pairs
     ]
     alpha_ns = max((sum(link["latency_ns"] for link in way) for way in ways), default=0)
     bandwidth = min((link["bandwidth"] for way in ways for link in way), default=network.bandwidth)
     return network.message_overhead + alpha_ns, bandwidth
-
-
-def groups_of(cluster: Cluster) -> tuple[tuple[int, ...], ...]:
-    """Return the ranks that are near each other, for `hierarchical`: of a machine, a rack, or a site; () if none are.
-
-    >>> groups_of(Cluster.model_validate({"nodes": 4, "network": {"topology": {"kind": "two_tier", "racks": 2}}}))
-    ((0, 1), (2, 3))
-    """
-    hosts, topology = cluster.nodes, cluster.network.topology
-    ranks = range(sum(host.processes for host in hosts))
-    groups: list[Sequence[int]]
-    if any(host.processes > 1 for host in hosts):
-        groups = _blocks([host.processes for host in hosts])
-    elif isinstance(topology, TwoTier):
-        groups = racks(topology, ranks)
-    elif isinstance(topology, Wan):
-        groups = _blocks([site.nodes for site in topology.sites])
-    else:
-        return ()
-    if len({len(group) for group in groups}) > 1:
-        return ()  # Horovod's algorithm needs groups of one size.
-    return tuple(tuple(group) for group in groups)
-
-
-def _blocks(sizes: Sequence[int]) -> list[Sequence[int]]:
-    ends = list(accumulate(sizes))
-    return [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 def fastest(measurements: Sequence[Measurement]) -> tuple[str, ...]:
@@ -303,10 +256,10 @@ def sizes_of(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(":")]
     try:
         if len(parts) == 1:
-            return sorted(dict.fromkeys(SIZE.parse(part.strip()) for part in text.split(",")))
+            return sorted(dict.fromkeys(_size(part) for part in text.split(",")))
         if len(parts) != 3 or not parts[2].startswith("x") or not parts[2][1:].isdecimal() or int(parts[2][1:]) < 2:
             raise ValueError(f'"{text}" is not a range of sizes; write it like "4KB:64MB:x4", or list sizes')
-        size, last, factor = SIZE.parse(parts[0]), SIZE.parse(parts[1]), int(parts[2][1:])
+        size, last, factor = _size(parts[0]), _size(parts[1]), int(parts[2][1:])
         if not 0 < size <= last:
             raise ValueError(f'"{text}" goes from a size to a larger one by a factor; the first is above 0 B')
     except ValueError as error:
@@ -316,6 +269,14 @@ def sizes_of(text: str) -> list[int]:
         sizes.append(size)
         size *= factor
     return sizes
+
+
+def _size(text: str) -> int:
+    try:
+        return SIZE.parse(text.strip())
+    except ValueError as error:
+        sentence = str(error)
+        raise ValueError(f"{text.strip()} {sentence}" if sentence.startswith("has ") else sentence) from None
 
 
 def _topology(cluster: Cluster) -> str:

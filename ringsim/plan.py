@@ -126,12 +126,17 @@ class Plan(Protocol):
         """Play it message by message for one member; return that member's result."""
         ...
 
-    def connections(self, ranks: int) -> Iterable[tuple[int, int]] | None:
-        """Return (source, target) of every connection it uses.
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether `times` can be asked.
 
-        None: it has no closed form, because a member can finish before the last has entered (a broadcast), or because
-        its messages always meet (many to one).
+        Not if a member can finish before the last has entered (a broadcast), or if its messages always meet (many to
+        one). `connections` and `results` are asked by the world only if it can.
         """
+        ...
+
+    def connections(self, ranks: int) -> Iterable[tuple[int, int]]:
+        """Return (source, target) of every connection it uses."""
         ...
 
     def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:

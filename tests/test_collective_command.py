@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import play_collective
 
-import ringsim.measure
 from ringsim.cli import run_command
+from ringsim.collectives.fitted import fitted
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.table import ALGORITHMS, blank_buffers
-from ringsim.errors import RingsimError, UsageError
+from ringsim.errors import UsageError
 from ringsim.measure import alpha_and_bandwidth, comparable, compare, crossovers, measure, sizes_of
 from ringsim.scenario import Cluster, Scenario
 from ringsim.units import RATE
@@ -122,10 +122,25 @@ def test_both_fidelities_give_the_same():
         assert measure(cluster(5), name, 4_000, "auto") == measure(cluster(5), name, 4_000, "message")
 
 
-def test_a_collective_that_does_not_end_says_who_waits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ringsim.measure, "LONGEST", "1 us")
-    with pytest.raises(RingsimError, match="ring_all_reduce did not come to its end: node0 waits for node3"):
-        measure(cluster(4), "ring", 4_000)
+def test_a_collective_that_takes_longer_than_anybody_waits_is_a_mistake_of_usage(capsys):
+    code, said = refused(capsys, "--bandwidth", "1 bit/s", "--size", "400MB")
+    assert code == 2
+    assert said == ("error: ring_all_reduce takes more than 30 years; choose more bandwidth, or a smaller size")
+
+
+def test_the_textbook_is_told_of_the_paths_that_a_collective_takes():
+    # Only the paths to the server and back, and only the edges of the tree, from parent to child.
+    racks = {"topology": {"kind": "two_tier", "racks": 2}}
+    for name, links in (("parameter_server", 3), ("broadcast", 4)):
+        plan = fitted(name, cluster(4, **racks), 1)
+        found = alpha_and_bandwidth(cluster(4, **racks), plan, ALGORITHMS[name].servers)
+        assert found == (links * 20_000, RATE_50)
+    slow = {"links": [{"source": "node1", "target": "switch", "one_way": True, "bandwidth": "1 Mbit/s"}]}
+    server, broadcast = (fitted(name, cluster(4, **slow), 1) for name in ("parameter_server", "broadcast"))
+    assert alpha_and_bandwidth(cluster(4, **slow), server, 1)[1] == 10**6
+    assert alpha_and_bandwidth(cluster(4, **slow), broadcast)[1] == 10**6
+    slow["links"][0]["source"] = "node3"  # a leaf of the tree, which sends nothing
+    assert alpha_and_bandwidth(cluster(4, **slow), broadcast)[1] == RATE_50
 
 
 def test_alpha_is_a_whole_path_with_its_overhead_and_the_slowest_machine_sets_the_bandwidth():
@@ -251,7 +266,7 @@ def test_sizes(text, sizes):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("4", '--size: has no unit; a size is written like "64 KiB"; did you mean "4 KiB"?'),
+        ("4", '--size: 4 has no unit; a size is written like "64 KiB"; did you mean "4 KiB"?'),
         ("4KB:8KB", '"4KB:8KB" is not a range of sizes; write it like "4KB:64MB:x4", or list sizes'),
         ("4KB:8KB:2", 'write it like "4KB:64MB:x4"'),
         ("4KB:8KB:x1", 'write it like "4KB:64MB:x4"'),

@@ -202,8 +202,7 @@ class Flipping:
         seen = node if node.rank != self.rank else _Misreading(node, self.step)
         return self.plan.messages(seen, buffer)
 
-    def connections(self, ranks: int) -> None:
-        """No closed form knows of a flipped bit."""
+    has_closed_form = False  # None knows of a flipped bit.
 
     def disagreement(self, results: Any) -> str | None:
         return self.plan.disagreement(results)

@@ -525,6 +525,12 @@ def test_what_nothing_disturbs_is_in_closed_form() -> None:
     assert ways(WORLDS["tree"]) == (1, 0)
 
 
+@pytest.mark.parametrize("plan", ["ring", "tree", "halving_doubling", "hierarchical", "reduce_scatter", "all_gather"])
+def test_a_member_alone_sends_no_messages(plan: str) -> None:
+    assert ways(world_of(plan, length=3, enter_ns=(5,))) == (1, 0)
+    assert ways(world_of(plan, plan, length=3, enter_ns=(5,))) == (2, 0)
+
+
 def test_what_has_no_closed_form_or_meets_itself_is_by_messages() -> None:
     assert ways(world_of("broadcast", length=3, enter_ns=(0, 0, 0))) == (0, 1)
     assert ways(world_of("parameter_server", length=3, enter_ns=(0, 0, 0))) == (0, 1)

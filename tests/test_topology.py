@@ -547,8 +547,17 @@ def test_tried_halves_never_say_less_than_all_halves(
         assert bisection(graph, routes, names).bandwidth == min(flows)
     else:
         assert bisection(graph, routes, names).bandwidth <= min(flows)
-    tried = list(_canonical_halves(routes, names))
+    tried = list(_canonical_halves(graph, routes, names))
     assert all(len(half) == len(set(half)) == len(names) // 2 for half in tried)
+
+
+@pytest.mark.parametrize(("machines", "racks"), [(12, 5), (13, 3), (16, 5), (130, 2)])
+def test_the_bisection_does_not_depend_on_how_racks_are_listed(machines: int, racks: int) -> None:
+    tiers = {"kind": "two_tier", "racks": racks, "oversubscription": 4}
+    blocks, in_turn = (
+        bisection(*world(network({**tiers, "placement": placement}), machines)) for placement in ("blocks", "in_turn")
+    )
+    assert in_turn == blocks
 
 
 # --- scenario files ---------------------------------------------------------------------------------------------------
@@ -621,6 +630,7 @@ def test_a_full_mesh_that_no_memory_holds_is_refused() -> None:
 
 WRONG_GRAPHS = [
     ("{source: node0, target: node1}", "links: node2 has no link; write one for each machine"),
+    ("{source: node0, target: server0}, {source: server0, target: node1}, {source: node1, target: node2}", "links: there is no way from node0 to node1 or node2; a graph must be connected in both directions, also without server0, which not every strategy adds"),
     ("{source: node0, target: node1}, {source: node2, target: x.switch}", "links: there is no way from node0 to node2 or x.switch; a graph must be connected in both directions"),
     ("{source: node0, target: node1}, {source: node1, target: node2, one_way: true}", "links: there is no way from node2 to node0; a graph must be connected in both directions"),
     ("{source: node0, target: node1}, {source: node2, target: node1, one_way: true}", "links: there is no way from node0 to node2; a graph must be connected in both directions"),
@@ -703,6 +713,8 @@ def test_a_graph_from_a_file_becomes_links(tmp_path: Path, kind: str, directed: 
         ("net.graphml", "<a/>", 'topology.file: "net.graphml" is no GraphML: '),
         ("net.json", "{", 'topology.file: "net.json" is no JSON: '),
         ("net.json", "[1]", 'topology.file: "net.json" must have a list "links" (or "edges") whose entries have a source and a target'),
+        ("net.json", '{"links": []}', 'topology.file: "net.json" has no links'),
+        ("net.graphml", "<graphml xmlns='http://graphml.graphdrawing.org/xmlns'><graph edgedefault='directed'/></graphml>", 'topology.file: "net.graphml" has no links'),
         ("net.json", '{"links": [{"source": "node0"}]}', 'topology.file: "net.json" must have a list "links"'),
         ("net.json", '{"links": [{"source": "node0", "target": "x", "latency": "5"}]}', 'links[0].latency: "5" has no unit'),
         ("net.json", '{"links": [{"source": "node0", "target": "x"}]}', "links: node1, node2 and node3 have no links"),
@@ -717,6 +729,19 @@ def test_a_mistaken_file_is_told_where_it_is_named(
     (told,) = mistakes(text(f"topology: {{kind: graph, file: {name}}}"), name=source)
     assert told.removeprefix(f"{source}:").split(": ", 1)[1].startswith(expected.format(folder=tmp_path))
     assert told.removeprefix(source).startswith(":6:")
+
+
+def test_what_graphml_says_of_all_edges_holds_where_an_edge_says_nothing(tmp_path: Path) -> None:
+    edges = "<edge source='node0' target='node1'/><edge source='node1' target='node2'><data key='d0'>9 ms</data></edge>"
+    (tmp_path / "net.graphml").write_text(
+        "<graphml xmlns='http://graphml.graphdrawing.org/xmlns'>"
+        "<key id='d0' for='edge' attr.name='latency' attr.type='string'><default>7 ms</default></key>"
+        f"<graph edgedefault='undirected'><node id='node0'/><node id='node1'/><node id='node2'/>{edges}</graph></graphml>"
+    )
+    links = parse(
+        text("topology: {kind: graph, file: net.graphml}", 3), str(tmp_path / "f.yaml")
+    ).scenario.cluster.network.links
+    assert [link.latency for link in links] == [7 * MS, 9 * MS]
 
 
 def test_a_file_stands_alone(tmp_path: Path) -> None:
@@ -841,13 +866,33 @@ def test_a_tree_of_all_collectives_shares_the_links_of_a_line(capsys: pytest.Cap
     assert "topology_order" not in tree
 
 
+@pytest.mark.parametrize("scenario", ["4node", "4node_ps"])  # Only the second has a server of its own.
+def test_everybody_meets_on_the_link_of_a_server(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(printed(capsys, scenario, "--collective", "parameter_server", "--json"))["collective"]
+    assert (told["connections"], told["links"]) == (8, 16)
+    assert told["shared"] == [
+        {"source": "switch", "target": "server0", "connections": 4},
+        {"source": "server0", "target": "switch", "connections": 4},
+    ]
+    told = json.loads(printed(capsys, scenario, "--collective", "broadcast", "--json"))["collective"]
+    assert (told["connections"], told["shared"]) == (3, [{"source": "node0", "target": "switch", "connections": 2}])
+
+
+def test_groups_are_racks_as_in_the_collective_that_is_played(capsys: pytest.CaptureFixture[str]) -> None:
+    two_tier = ["--set", "cluster.nodes=8", "--set", "cluster.network.topology={kind: two_tier, racks: 2}"]
+    told = json.loads(printed(capsys, "4node", *two_tier, "--collective", "hierarchical", "--json"))["collective"]
+    # Each of four has a partner in the other rack, and sends it both halves: two connections each way, four in all.
+    shared = {(one["source"], one["target"]): one["connections"] for one in told["shared"]}
+    assert shared["rack0.switch", "core.switch"] == 4
+    assert shared["core.switch", "rack0.switch"] == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--from", "node9", "--to", "node1"], "error: there is no node9; the nodes are node0 to node3\n"),
         (["--from", "node1"], "error: --from and --to belong together; give two machines, such as --from node0 --to node1\n"),
-        (["--collective", "rong"], 'error: there is nothing to say of the connections of "rong"; choose ring, tree, halving_doubling, hierarchical, reduce_scatter or all_gather\n'),
-        (["--collective", "broadcast"], 'error: there is nothing to say of the connections of "broadcast"; choose ring, tree, halving_doubling, hierarchical, reduce_scatter or all_gather\n'),
+        (["--collective", "rong"], 'error: there is no collective "rong"; did you mean ring?\n'),
     ],
 )  # fmt: skip
 def test_a_question_that_makes_no_sense(

@@ -647,8 +647,7 @@ class Word:
         message = yield from node.receive(node.members[0], tag=None)
         return message.payload
 
-    def connections(self, ranks: int) -> None:
-        """It has no closed form."""
+    has_closed_form = False
 
     def disagreement(self, results: Any) -> str | None:
         return None if len(set(results)) == 1 else str(results)

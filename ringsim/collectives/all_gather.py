@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from ringsim.collectives.cost import alpha_beta_ns
 from ringsim.collectives.ring_times import ring_connections, ring_times
@@ -35,6 +35,7 @@ class AllGather:
     length: int
     timeout_ns: int | None = None
     name: str = "all_gather"
+    has_closed_form: ClassVar[bool] = True
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
         """Play it for one rank; `buffer` is its segment, or a Blank."""

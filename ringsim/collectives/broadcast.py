@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ringsim.collectives.cost import alpha_beta_ns, rounds_of_a_tree
 from ringsim.errors import InvariantBroken
@@ -43,6 +43,7 @@ class Broadcast:
     size_bytes: int
     timeout_ns: int | None = None
     name: str = "broadcast"
+    has_closed_form: ClassVar[bool] = False
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
         """Play it for one rank."""
@@ -57,12 +58,12 @@ class Broadcast:
             yield from sending.sent(self.timeout_ns)
         return payload
 
-    def connections(self, ranks: int) -> None:
-        """None: rank 0 can finish before the last rank has entered."""
-        return
+    def connections(self, ranks: int) -> list[tuple[int, int]]:
+        """Each edge of the tree, from parent to child."""
+        return [(rank, child) for rank in range(ranks) for child in parent_and_children(rank, ranks)[1]]
 
     def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
-        """Raise InvariantBroken: see `connections`."""
+        """Raise InvariantBroken: rank 0 can finish before the last rank has entered."""
         raise InvariantBroken("a broadcast has no closed form, because rank 0 can finish before the last has entered")
 
     def results(self, buffers: Sequence[Any]) -> list[Any]:

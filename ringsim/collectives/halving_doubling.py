@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class HalvingDoubling:
 
     timeout_ns: int | None = None
     name: str = "halving_doubling"
+    has_closed_form: ClassVar[bool] = True
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
         """Play it for one rank; `buffer` is its float32 vector, or a Blank."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Hierarchical:
     groups: tuple[tuple[int, ...], ...]
     timeout_ns: int | None = None
     name: str = "hierarchical"
+    has_closed_form: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         sizes = list(dict.fromkeys(map(len, self.groups)))

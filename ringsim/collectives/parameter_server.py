@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from ringsim.collectives.cost import alpha_beta_ns
 from ringsim.collectives.in_memory import play_in_memory
@@ -40,6 +40,7 @@ class ParameterServerAllReduce:
     servers: int = 1
     timeout_ns: int | None = None
     name: str = "parameter_server"
+    has_closed_form: ClassVar[bool] = False
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
         """Play it for one rank; `buffer` is a worker's float32 vector, or a Blank."""
@@ -77,12 +78,14 @@ class ParameterServerAllReduce:
             )
         return ranks - self.servers
 
-    def connections(self, ranks: int) -> None:
-        """None: the pushes meet on the servers' links."""
-        return
+    def connections(self, ranks: int) -> list[tuple[int, int]]:
+        """Each worker's to each server, and back."""
+        workers = self._workers(ranks)
+        pushes = [(worker, server) for worker in range(workers) for server in range(workers, ranks)]
+        return [*pushes, *((server, worker) for worker, server in pushes)]
 
     def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
-        """Raise InvariantBroken: see `connections`."""
+        """Raise InvariantBroken: the pushes meet on the servers' links."""
         raise InvariantBroken("parameter servers have no closed form, because the pushes meet on their links")
 
     def results(self, buffers: Sequence[Any]) -> list[Any]:

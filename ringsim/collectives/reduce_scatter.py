@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from ringsim.collectives.cost import alpha_beta_ns
 from ringsim.collectives.ring import sum_in_ring_order
@@ -33,6 +33,7 @@ class ReduceScatter:
 
     timeout_ns: int | None = None
     name: str = "reduce_scatter"
+    has_closed_form: ClassVar[bool] = True
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[tuple[int, Any]]:
         """Play it for one rank; `buffer` is its float32 vector, or a Blank."""

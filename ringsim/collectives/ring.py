@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class RingAllReduce:
 
     timeout_ns: int | None = None
     name: str = "ring_all_reduce"
+    has_closed_form: ClassVar[bool] = True
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
         """Play it for one rank; `buffer` is its float32 vector, or a Blank."""

@@ -10,6 +10,7 @@ plans.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ringsim.collectives.reduce_scatter import ReduceScatter
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.tree import TreeAllReduce
 from ringsim.collectives.vectors import ELEMENT_BYTES, Blank, segment_length
+from ringsim.errors import UsageError
 from ringsim.plan import Plan
 
 
@@ -99,3 +101,18 @@ def blank_buffers(name: str, ranks: int, length: int) -> list[Blank]:
     if name == "all_gather":
         return [Blank(segment_length(length, ranks, (rank + 1) % ranks)) for rank in range(ranks)]
     return [Blank(length)] * ranks
+
+
+def algorithm_named(name: str) -> Algorithm:
+    """Return the collective of that name. Raises UsageError, with a suggestion, if there is none.
+
+    >>> algorithm_named("broadcst")
+    Traceback (most recent call last):
+    ...
+    ringsim.errors.UsageError: there is no collective "broadcst"; did you mean broadcast?
+    """
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    guess = difflib.get_close_matches(name, ALGORITHMS, n=1)
+    hint = f"did you mean {guess[0]}?" if guess else f"choose from {', '.join(ALGORITHMS)}"
+    raise UsageError(f'there is no collective "{name}"; {hint}')

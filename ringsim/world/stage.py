@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ringsim.errors import InvariantBroken, NodeError
 from ringsim.node import Group
+from ringsim.plan import Plan
 from ringsim.world.connection import Connection
 from ringsim.world.seat import Seat
 from ringsim.world.undisturbed import Footprint, Undisturbed, footprint
@@ -71,14 +72,13 @@ class Stage:
     def may_be_foreseen(self, first: Seat) -> bool:
         """Say whether the closed form of a collective is exact, as far as can be known when its first member enters."""
         world = self.world
-        if world.fidelity == "message" or self.is_broken or self._by_messages or len(self.group.members) == 1:
+        if world.fidelity == "message" or self.is_broken or self._by_messages or not first.plan.has_closed_form:
             return False
-        pairs = first.plan.connections(len(self.group.members))
-        if pairs is None or any(not world.lives(member) for member in self.group.members):
+        if any(not world.lives(member) for member in self.group.members):
             return False
         if world.moments.is_near(self.group.names, first.node.step):
             return False  # A fault waits for a member to receive so many messages: somebody must count them.
-        links = self.footprint(pairs)
+        links = self.footprint(first.plan)
         if not links.is_steady:
             return False
         for before in self._undisturbed.values():
@@ -91,9 +91,9 @@ class Stage:
             links.resources
         )
 
-    def footprint(self, pairs: Iterable[tuple[int, int]]) -> Footprint:
-        """Return the links of some connections between ranks."""
-        key = tuple(pairs)
+    def footprint(self, plan: Plan) -> Footprint:
+        """Return the links of a plan's connections between the members."""
+        key = tuple(plan.connections(len(self.group.members)))
         found = self._footprints.get(key)
         if found is None:
             members = [self.world.address(name) for name in self.group.names]
@@ -147,9 +147,7 @@ class Stage:
     # --- closed form --------------------------------------------------------------------------------------------------
 
     def _open(self, first: Seat) -> Undisturbed:
-        pairs = first.plan.connections(len(self.group.members))
-        assert pairs is not None, "it has a closed form"
-        links = self.footprint(pairs)
+        links = self.footprint(first.plan)
         self.world.network.claims.update(dict.fromkeys(links.resources, self.disturbed_at))
         return Undisturbed(self, first, links, list(self._undisturbed.values()))
 
