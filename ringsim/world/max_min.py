@@ -8,7 +8,8 @@ to whole units a second. What is not here: when shares change (`sharing.py`).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 Share = tuple[int, int]
@@ -30,7 +31,7 @@ def max_min_shares(
     routes: Mapping[Any, Sequence[int]],
     capacity: Sequence[int],
     weights: Mapping[Any, Sequence[int]] | None = None,
-    users: Mapping[int, Iterable[Any]] | None = None,
+    users: Mapping[int, Collection[Any]] | None = None,
 ) -> dict[Any, Share]:
     """Return each task's rate as (capacity, n), meaning capacity / n units a second.
 
@@ -45,28 +46,34 @@ def max_min_shares(
     """
     weights = weights or {}
     users = users or _users(routes)
-    total = _weight_on(routes, weights)
+    total = (
+        _weight_on(routes, routes, weights) if weights else {resource: len(on) for resource, on in users.items() if on}
+    )
     left = {resource: capacity[resource] for resource in total}
+    level_of = {resource: (left[resource] << _SCALE) // weight for resource, weight in total.items()}
     # Entries whose level is not the resource's any more are skipped when they come up.
-    heap = [((left[resource] << _SCALE) // weight, resource) for resource, weight in total.items()]
+    heap = [(level, resource) for resource, level in level_of.items()]
     heapq.heapify(heap)
-    levels: dict[Any, Share] = {}
-    while len(levels) < len(routes):
+    shares: dict[Any, Share] = {}
+    while len(shares) < len(routes):
         # Resources that are equally tight are fixed together: one after another, rounding would favour the first.
-        tightest = _tightest(heap, left, total)
-        fixed = {task: None for resource in tightest for task in users[resource] if task not in levels}
-        if not fixed:
+        tightest = _tightest(heap, level_of)
+        if not tightest:
             continue
-        level = left[tightest[0]], total[tightest[0]]
-        levels.update(dict.fromkeys(fixed, level))
-        for resource, lost in _weight_on({task: routes[task] for task in fixed}, weights).items():
+        share = left[tightest[0]], total[tightest[0]]
+        fixed = [task for resource in tightest for task in users[resource] if task not in shares]
+        shares.update(dict.fromkeys(fixed, share))
+        for resource, lost in _weight_on(dict.fromkeys(fixed), routes, weights).items():
             total[resource] -= lost
             if total[resource]:
                 # Rounded up here, so that what is left is rounded down; one unit a second always stays.
-                rest = left[resource] = max(1, left[resource] - -(-lost * level[0] // level[1]))
-                heapq.heappush(heap, ((rest << _SCALE) // total[resource], resource))
+                rest = left[resource] = max(1, left[resource] - -(-lost * share[0] // share[1]))
+                level = level_of[resource] = (rest << _SCALE) // total[resource]
+                heapq.heappush(heap, (level, resource))
+            else:
+                del level_of[resource]
     return {
-        task: (levels[task][0] * weights[task][0], levels[task][1]) if task in weights else levels[task]
+        task: (shares[task][0] * weights[task][0], shares[task][1]) if task in weights else shares[task]
         for task in routes
     }
 
@@ -79,26 +86,25 @@ def _users(routes: Mapping[Any, Sequence[int]]) -> dict[int, list[Any]]:
     return users
 
 
-def _weight_on(routes: Mapping[Any, Sequence[int]], weights: Mapping[Any, Sequence[int]]) -> dict[int, int]:
+def _weight_on(
+    tasks: Iterable[Any], routes: Mapping[Any, Sequence[int]], weights: Mapping[Any, Sequence[int]]
+) -> dict[int, int]:
     """Return how much weight these tasks have on each resource."""
-    total: dict[int, int] = {}
     if not weights:
-        for route in routes.values():
-            for resource in route:
-                total[resource] = total.get(resource, 0) + 1
-        return total
-    for task, route in routes.items():
-        for resource, weight in zip(route, weights.get(task) or (1,) * len(route), strict=True):
+        return Counter(resource for task in tasks for resource in routes[task])
+    total: dict[int, int] = {}
+    for task in tasks:
+        for resource, weight in zip(routes[task], weights.get(task) or (1,) * len(routes[task]), strict=True):
             total[resource] = total.get(resource, 0) + weight
     return total
 
 
-def _tightest(heap: list[tuple[int, int]], left: Mapping[int, int], total: Mapping[int, int]) -> list[int]:
+def _tightest(heap: list[tuple[int, int]], level_of: Mapping[int, int]) -> list[int]:
     """Take from the heap the resources that give each of their tasks least; [] if what comes up is out of date."""
     level = heap[0][0]
     found: dict[int, None] = {}
     while heap and heap[0][0] == level:
         _, resource = heapq.heappop(heap)
-        if total[resource] and (left[resource] << _SCALE) // total[resource] == level:
+        if level_of.get(resource) == level:
             found[resource] = None
     return list(found)

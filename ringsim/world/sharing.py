@@ -47,6 +47,7 @@ class Task:
         "finished",
         "flock",
         "key",
+        "narrowest",
         "phase",
         "remaining",
         "route",
@@ -71,6 +72,7 @@ class Task:
         self.key = key
         self.finished = finished
         self.weights = weights
+        self.narrowest = 0  # the least capacity on its route, once it is there
         self.entry: Entry | None = None  # its end, while it is in no flock
         self.share: Share | None = None  # while it is in no flock
         self.remaining = amount  # ... as of `since_ns`
@@ -190,7 +192,7 @@ class Sharing:
             self._loose[task] = None
             self._touch(task.route)
         elif task.weights is None:
-            self._go_alone(task, (min(self._capacity[resource] for resource in task.route), 1))
+            self._go_alone(task, (task.narrowest, 1))
         else:
             shares = max_min_shares({task: task.route}, self._capacity, {task: task.weights})
             self._go_alone(task, shares[task])
@@ -238,16 +240,16 @@ class Sharing:
         """Make an occupant a task like any other. It has been alone until now, and this instant settles the rest."""
         task = occupant.displaced()
         self.vacate(task.route)
-        task.share = (min(self._capacity[resource] for resource in task.route), 1)
         self._come(task)
+        task.share = (task.narrowest, 1)
         self._loose[task] = None
 
     def _come(self, task: Task) -> None:
-        capacity = min(self._capacity[resource] for resource in task.route)
+        narrowest = task.narrowest = min(self._capacity[resource] for resource in task.route)
         for resource in task.route:
             tasks = self._tasks[resource]
-            if not tasks or capacity < self._narrowest[resource]:
-                self._narrowest[resource] = capacity
+            if not tasks or narrowest < self._narrowest[resource]:
+                self._narrowest[resource] = narrowest
             if len(tasks) == 1:
                 (other,) = tasks
                 if other.flock is None:
@@ -300,12 +302,12 @@ class Sharing:
         self._changed, self._loose = {}, {}
         if self._all_meet_at_one(busy, loose):
             return
-        tasks, resources = self._touched(busy)
+        limits, resources = self._touched(busy)
         for resource in resources:
             self._flock_at.pop(resource, None)
-        weights = {task: task.weights for task in tasks if task.weights is not None}
+        weights = {task: task.weights for task in limits if task.weights is not None}
         users = {resource: self._tasks[resource] for resource in resources}
-        shares = max_min_shares({task: task.route for task in tasks}, self._capacity, weights, users)
+        shares = max_min_shares(limits, self._capacity, weights, users)
         shared = [resource for resource in resources if len(self._tasks[resource]) > 1]
         self._assign(shares, shared[0] if len(shared) == 1 and not weights else None)
 
@@ -333,20 +335,34 @@ class Sharing:
         self._schedule(flock)
         return True
 
-    def _touched(self, busy: Sequence[int]) -> tuple[list[Task], list[int]]:
-        """Return every task that a change can reach by way of shared resources, and these."""
+    def _touched(self, busy: Sequence[int]) -> tuple[dict[Task, Sequence[int]], list[int]]:
+        """Return every task that a change can reach by way of shared resources, each with its limits, and these."""
         resources = list(busy)
         seen = dict.fromkeys(resources)
-        tasks: dict[Task, None] = {}
+        limits: dict[Task, Sequence[int]] = {}
         while resources:
             for task in self._tasks[resources.pop()]:
-                if task not in tasks:
-                    tasks[task] = None
-                    for other in task.route:
+                if task not in limits:
+                    limits[task] = self._limits(task)
+                    for other in limits[task]:
                         if other not in seen:
                             seen[other] = None
                             resources.append(other)
-        return list(tasks), list(seen)
+        return limits, list(seen)
+
+    def _limits(self, task: Task) -> Sequence[int]:
+        """Return the resources that can hold a task up.
+
+        What it has to itself can only if it is narrower than all that it shares: of those, no more than that passes.
+        """
+        if task.weights is not None:
+            return task.route
+        everybody, capacity = self._tasks, self._capacity
+        shared = [resource for resource in task.route if len(everybody[resource]) > 1]
+        for resource in shared:
+            if capacity[resource] == task.narrowest:
+                return shared
+        return [*shared, next(resource for resource in task.route if capacity[resource] == task.narrowest)]
 
     def _assign(self, shares: dict[Task, Share], resource: int | None) -> None:
         """Give tasks their rates. Those whose rate stays are left alone, and flocks stay together where they can."""
