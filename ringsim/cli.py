@@ -367,7 +367,7 @@ def inspect(
 @cli.command()
 def schema() -> int:
     """Print the JSON Schema of a scenario file, for editors."""
-    from ringsim.scenario_file import json_schema
+    from ringsim.scenario_file.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
     return 0

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from ringsim import scenario as keys
 from ringsim.errors import ScenarioInvalid, UsageError
 from ringsim.scenario import Mlp, RingElastic, Scenario, Settings
-from ringsim.scenario_file import MODELINE, dump, json_schema, load, parse, template
+from ringsim.scenario_file import MODELINE, dump, load, parse, template
+from ringsim.scenario_file.schema import json_schema
 from ringsim.scenario_file.strict_yaml import BROKEN, read, read_scalar
 
 BASE = """\

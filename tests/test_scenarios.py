@@ -11,7 +11,8 @@ import pytest
 from ringsim import load, records, shipped, simulate
 from ringsim.cli import run_command
 from ringsim.result import Outcome, Result
-from ringsim.scenario_file import MODELINE, json_schema
+from ringsim.scenario_file import MODELINE
+from ringsim.scenario_file.schema import json_schema
 from ringsim.trace import Event
 
 NAMES = shipped.names()

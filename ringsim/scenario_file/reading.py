@@ -1,15 +1,12 @@
-"""Scenario files: YAML to a `Scenario` or to every mistake at once with its place, and back.
+"""Reading scenario files: YAML to a `Scenario`, or to every mistake at once with its place.
 
     load, parse     a file or a text, with overrides from the command line, to a scenario
-    dump            a scenario to a text that gives an equal scenario again
-    json_schema     the keys, for editors
-    template        a commented file to start from
 
 A mistake is found by one of three: `strict_yaml` (the text), `shape` (each key alone) or `checks`
 (keys that must agree with each other). To report all three together, mistaken values are replaced by examples and the
 rest is checked; a finding that rests on a replaced value is not reported.
 
-What is not here: what each key means (`scenario.py`), and the sentences of the three.
+What is not here: what each key means (`scenario.py`), the sentences of the three, and the way back (`writing.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-import yaml
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-
 from ringsim.errors import Problem, ScenarioInvalid, UsageError
-from ringsim.scenario import Host, Scenario, Settings
+from ringsim.scenario import Scenario, Settings
 from ringsim.scenario_file.checks import conflicts
 from ringsim.scenario_file.network import may_be_added
 from ringsim.scenario_file.shape import (
@@ -41,12 +35,9 @@ from ringsim.scenario_file.shape import (
     value_at,
     variant_of,
 )
-from ringsim.scenario_file.strict_yaml import BROKEN, Mark, Path, dotted, read, read_scalar
+from ringsim.scenario_file.strict_yaml import BROKEN, Mark, Path, dotted, read
 from ringsim.scenario_file.words import listed, one_line, shown
 from ringsim.topology import graph_file
-
-# Editors with a YAML language server read the keys from this file, which `ringsim schema` writes.
-MODELINE = "# yaml-language-server: $schema=ringsim.schema.json"
 
 
 @dataclass(frozen=True)
@@ -114,36 +105,6 @@ def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), 
     if scenario is None or findings or more:
         raise _invalid(written, findings + more)
     return Loaded(scenario, tuple(notes))
-
-
-def dump(scenario: Scenario) -> str:
-    """Return the whole scenario, defaults included, as YAML that `parse` reads back to an equal one.
-
-    >>> scenario = parse("{name: a, task: {steps: 3}, cluster: {nodes: 4}, strategy: {name: ring}}").scenario
-    >>> print(dump(scenario))  # doctest: +ELLIPSIS
-    # yaml-language-server: $schema=ringsim.schema.json
-    name: a
-    seed: 0
-    task:
-    ...
-    >>> parse(dump(scenario)).scenario == scenario
-    True
-    """
-    data = _without_needless_nulls(scenario, scenario.model_dump(mode="json"))
-    hosts = scenario.cluster.nodes
-    if hosts == tuple(Host.model_validate({"name": f"node{index}"}) for index in range(len(hosts))):
-        data["cluster"]["nodes"] = len(hosts)
-    return f"{MODELINE}\n{yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)}"
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of scenario files, with the meaning of each key.
-
-    >>> json_schema()["properties"]["seed"]["default"]
-    0
-    """
-    schema = Scenario.model_json_schema(schema_generator=_SchemaWithUnits)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ringsim scenario"}
 
 
 # --- what is written and where ----------------------------------------------------------------------------------------
@@ -383,159 +344,3 @@ def _check(data: dict[str, Any]) -> tuple[Scenario | None, list[Finding]]:
 
 def _overlap(a: Path, b: Path) -> bool:
     return a[: len(b)] == b[: len(a)]
-
-
-# --- back to text -----------------------------------------------------------------------------------------------------
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes YAML that the strict reader accepts, which puts a few more texts in quotes than PyYAML does."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = read_scalar(text) == (text, None)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
-
-
-_Dumper.add_representer(str, _text)
-
-
-def _without_needless_nulls(model: Settings, data: Any) -> Any:
-    """Leave out what is None by default; a None that overrules a default has to stay."""
-    if not isinstance(data, dict):
-        return data
-    for key, info in type(model).model_fields.items():
-        value = getattr(model, key)
-        if value is None and info.default is None:
-            data.pop(key, None)
-        elif isinstance(value, Settings):
-            data[key] = _without_needless_nulls(value, data[key])
-        elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
-            data[key] = [_without_needless_nulls(item, inner) for item, inner in zip(value, data[key], strict=True)]
-    return data
-
-
-class _SchemaWithUnits(GenerateJsonSchema):
-    """Shows the defaults of quantities as a file writes them, `50 us`, where pydantic would show 50000."""
-
-    def default_schema(self, schema: Any) -> JsonSchemaValue:
-        shown = super().default_schema(schema)
-        inner = schema["schema"]
-        inner = inner["schema"] if inner["type"] == "nullable" else inner
-        write = inner.get("serialization", {}).get("function")
-        if write is not None and isinstance(shown.get("default"), int):
-            shown["default"] = write(shown["default"])
-        return shown
-
-
-# --- a file to start from ---------------------------------------------------------------------------------------------
-
-_TEMPLATE = """\
-{modeline}
-# What does this experiment ask? `ringsim validate` checks this file, `ringsim run` plays it.
-# A line that begins with # and no space is an example: take the # away to use it.
-# Quantities have units: 50 us, 2 ms, 3 s, 1 min | 64 KiB, 1 MB | 100 Mbit/s, 1.25 GB/s | 2 GFLOP/s | 3 MFLOP | 5 %
-
-name: {name}  # letters, digits, "-" and "_"
-seed: 0  # decides every random number; the same seed gives the same run
-#max_virtual_time: 1000 h  # a run that lasts longer on the virtual clock has stalled
-
-task:
-  dataset:
-    kind: digits  # digits (1,437 real images of 8x8 to train on), or synthetic:
-    # kind: synthetic has samples (1024), features (32: numbers in a point), classes (10), noise (1.0: the spread)
-  model:
-    kind: mlp  # softmax, mlp (with hidden) or cnn
-    hidden: [64]  # widths of the hidden layers
-  optimizer:
-    kind: sgd  # sgd, momentum (with momentum: 0.9) or adam (with b1: 0.9, b2: 0.999, eps: 1.0e-8)
-    learning_rate: 0.1
-  learning_rate_scaling: sqrt  # none, linear, sqrt or inverse: the rate times 1, k, sqrt(k) or 1/k for k workers
-  #warm_up_epochs: 1.0  # the scaled rate is reached gradually over so many epochs
-  batch_size: 32  # samples a step for each worker
-  epochs: 5  # passes over the data; or `steps`, a number of updates, but not both
-  #evaluate_every: 10  # steps between evaluations; without it only at the end
-  #target_accuracy: 95 %  # stop at the first evaluation that reaches it
-  #flop_per_sample: 100 KFLOP  # work of one sample; without it counted from the model
-
-cluster:
-  # A number (node0, node1, ...), or a list of machines, each with any of these keys of its own: name, speed, jitter,
-  # straggle, shard_weight (samples a step, times batch_size), processes (ranks on it), bandwidth, latency:
-  #   nodes: [{{name: fast, speed: 20 GFLOP/s}}, {{name: slow, bandwidth: 10 Mbit/s, latency: 5 ms, shard_weight: 0.5}}]
-  nodes: {nodes}
-  speed: 100 MFLOP/s  # of one machine
-  #jitter: 5 %  # each computation takes up to so much more or less
-  #straggle: {{probability: 1 %, factor: 4}}  # now and then a computation takes 4 times as long
-  network:
-    topology: star  # every machine has one link to one switch; also ring, line, full (all with all), fat_tree, or:
-    # kind: torus has dimensions ([2, 2]); two_tier has racks, oversubscription, placement (in_turn);
-    # fat_tree may say its k (ports);
-    # wan has sites ([{{name: paris, nodes: 2}}, ...]), latencies (a matrix) and bandwidth between them;
-    # graph has its links below, or in a file: {{kind: graph, file: net.graphml}}
-    bandwidth: 100 Mbit/s  # of a link, in each direction
-    latency: 50 us  # of a link; a path through the switch has two
-    #drop: 0.1 %  # how probable it is that a link loses a message
-    #resend_after: 200 ms  # a lost message is sent again after so long
-    #message_overhead: 10 us  # time a connection is busy before each message's first byte
-    # transport: ideal (payload only), framed (bytes a packet), or tcp, which also has acknowledgement (66 B),
-    # acknowledge_every (2 segments), initial_window (10 segments) and retransmission_timeout (200 ms)
-    #transport: {{kind: framed, payload: 1448 B, header: 66 B}}
-    #links: [{{source: node0, target: switch, bandwidth: 10 Mbit/s, latency: 5 ms, drop: 1 %, one_way: true}}]
-    #loopback: {{bandwidth: 100 Gbit/s, latency: 1 us}}  # between ranks on one machine
-    # background: other people's traffic, limited to rate, from start to stop; sends for burst, is silent for pause
-{background}
-strategy:
-{strategy}
-# What goes wrong, and when. `node` is a machine of the cluster, or one that the strategy adds (server0, rendezvous);
-# `at` is a virtual time, such as 3 s, or a step and, in a ring, a message of that step (segment).
-# notice: reset (peers see the connection break) or silence (nothing comes any more).
-#faults:
-#- {{kind: crash, node: {victim}, at: {at}, restart_after: 2 s, notice: reset}}
-"""
-
-_BACKGROUND = """\
-    #background:
-    #- {source: node0, target: node1, rate: 20 Mbit/s, start: 1 s, stop: 9 s, burst: 10 ms, pause: 90 ms}
-"""
-
-_ONE = """\
-  name: local  # one machine computes every sample; for several there are ring and parameter_server
-"""
-
-_SEVERAL = """\
-  name: ring  # ring, parameter_server or local (one machine computes every sample)
-  # ring, on_failure: abort (a death ends the job) or elastic (the others go on without it)
-  # parameter_server, on_failure: wait (for ever) or timeout (drop who is late), and server: {speed, bandwidth, latency}
-  #on_failure: elastic
-  #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
-  #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
-  #order: topology  # neighbours in the ring are near each other; default: as listed
-  #commit_every: 5  # elastic: steps between commits; a failure rolls back to the last one
-  #min_workers: 1  # elastic: below this the job waits ...
-  #rendezvous_timeout: 10 min  # ... and after so long fails
-  #reset_limit: 100  # the job fails if the ring is re-formed so often without a new commit
-  #set_aside: {cooldown: 1 s}  # elastic: a machine that failed may join again after so long; without it never
-  #timeout: 30 s  # give up waiting for a message after so long
-"""
-
-
-def template(nodes: int, name: str) -> str:
-    """Return a commented scenario with `nodes` machines to start from; a `name` that cannot be one is adapted.
-
-    Raises UsageError if there cannot be so many machines.
-
-    >>> parse(template(4, "my first run")).scenario.name
-    'my-first-run'
-    """
-    if not 1 <= nodes <= 100_000:
-        raise UsageError(f"a scenario has from 1 to 100000 machines, not {nodes}")
-    fitting = re.sub("[^A-Za-z0-9_-]+", "-", name).strip("-_")[:64] or "scenario"
-    return _TEMPLATE.format(
-        modeline=MODELINE,
-        name=fitting if read_scalar(fitting) == (fitting, None) else f'"{fitting}"',
-        nodes=nodes,
-        strategy=_ONE if nodes == 1 else _SEVERAL,
-        background="" if nodes == 1 else _BACKGROUND,
-        victim=f"node{min(2, nodes - 1)}",
-        at="3 s" if nodes == 1 else f"{{step: 4, segment: {min(3, 2 * (nodes - 1))}}}",
-    )
