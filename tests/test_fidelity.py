@@ -511,6 +511,149 @@ def test_a_program_that_ends_while_its_collectives_are_under_way(world: str) -> 
         assert_same(replace(case, gives_up=(1, at_ns)))
 
 
+# --- what each condition is there for ---------------------------------------------------------------------------------
+
+
+def slow(case: Case, rank: int, **own: str) -> Case:
+    hosts = [{**host, **own} if index == rank else host for index, host in enumerate(case.hosts)]
+    return replace(case, hosts=tuple(hosts))
+
+
+TWO_ON_A_HOST = Case(
+    ({"name": "host", "processes": 2},),
+    2,
+    (Bucket("parameter_server", 0, (("sleep", 0),) * 2), Bucket("ring", 0, (("sleep", 0),) * 2)),
+    {"latency": "0 ns", "message_overhead": "1 ns"},
+)
+NOT_ALONE = {
+    # The links are quiet while a message has not flowed yet, but its connection is not free.
+    "the one before is played by messages": TWO_ON_A_HOST,
+    # Its own connections do not meet, but one of them meets another one of the collective before.
+    "the one before is still on a link that connections share": slow(
+        world_of("hierarchical", "hierarchical", length=40, enter_ns=(0,) * 4, pause_ns=0, latency="1 us"),
+        1,
+        bandwidth="333333333 bit/s",
+    ),
+    # Ranks 2 and 3, of different groups, live on one machine.
+    "another group's is foreseen on a link of it": Case(
+        tuple({"name": f"host{number}", "processes": 2} for number in range(3)),
+        6,
+        (Bucket("ring", 30, (*[("sleep", 0)] * 3, *[("sleep", 20)] * 3)),),
+        {"bandwidth": "8 Gbit/s", "latency": "5 ns"},
+        split=3,
+    ),
+}
+
+
+@pytest.mark.parametrize("world", NOT_ALONE)
+def test_what_is_not_alone_is_not_foreseen(world: str) -> None:
+    assert_same(NOT_ALONE[world])
+
+
+WOUND_BACK: dict[str, tuple[Case, Trouble]] = {
+    "a rank waits until its last byte has left": (WORLDS["tree"], ends),
+    "a link had a message of somebody else's before": (
+        sends("by0", "node1", 1)(world_of("ring", length=7, enter_ns=(50, 54, 60)), 1),
+        ends,
+    ),
+    "the one before was played by messages on the same connections": (
+        sends("by0", "node1", 13)(world_of("ring", "ring", length=7, enter_ns=(0, 4, 60), pause_ns=100), 70),
+        ends,
+    ),
+    "the one before has other connections": (
+        world_of("tree", "ring", length=2, enter_ns=(0, 9, 1), starts=(0, 1, 2), pause_ns=0),
+        ends,
+    ),
+    "a link's last message is of any of its connections": (WORLDS["tree"], sends("by0", "node0", 13)),
+    "a rank enters the second as another one enters the first": (
+        world_of("reduce_scatter", "ring", length=1, enter_ns=(0, 0, 0), latency="0 ns", pause_ns=0, starts=(0, 1, 2)),
+        ends,
+    ),
+    "a connection is in use by the next one, which somebody watches": (
+        replace(
+            slow(
+                world_of("tree", "broadcast", length=20, enter_ns=(0, 0), bandwidth="1 Gbit/s", latency="1 ns"),
+                0,
+                latency="1 us",
+            ),
+            buckets=(
+                Bucket("tree", 20, (("sleep", 0),) * 2),
+                Bucket("broadcast", 20, (("sleep", 0),) * 2, timeout_ns=300),
+            ),
+        ),
+        sends("by0", "node1", 100),
+    ),
+    # Nobody's timer is left over: it would put off the instant at which nothing goes on any more.
+    "those who are done have had timers, and the run stalls": (
+        replace(
+            WORLDS["ring"],
+            buckets=(replace(WORLDS["ring"].buckets[0], timeout_ns=10_000), Bucket("ring", 7, (("sleep", 0),) * 3)),
+            absent=(1, 1),
+        ),
+        sends("by0", "node0", 13),
+    ),
+    "a message that was announced before flows after its overhead": (
+        world_of("ring", length=7, enter_ns=(6, 8, 8), message_overhead="4 ns"),
+        sends("by0", "node1", 13),
+    ),
+}
+
+
+@pytest.mark.parametrize("world", WOUND_BACK)
+def test_what_is_played_again_at_every_moment(world: str) -> None:
+    case, trouble = WOUND_BACK[world]
+    for at_ns in moments(case):
+        assert_same(trouble(case, at_ns))
+
+
+# node0 is far away, and three bystanders have slow links; each message has an overhead, so no flow is ever an occupant.
+SLOW_BYSTANDERS = slow(world_of("ring", length=7, enter_ns=(0, 0, 0), message_overhead="4 ns"), 0, latency="300 ns")
+SLOW_BYSTANDERS = replace(
+    SLOW_BYSTANDERS,
+    hosts=(
+        *SLOW_BYSTANDERS.hosts[:3],
+        *({"name": f"by{number}", "bandwidth": "3 Gbit/s"} for number in range(3)),
+        {"name": "by3"},
+    ),
+)
+FLOWS_OF_OTHERS = {
+    # The second joins the first at the very instant of the disturbance, and before it.
+    "what is not settled yet": replace(
+        WORLDS["ring"],
+        hosts=(*WORLDS["ring"].hosts, {"name": "by2"}),
+        sends=(Send("by0", "by2", 100, 60), Send("by1", "by2", 13, 70), Send("by2", "node1", 13, 70)),
+    ),
+    # Three flows to node0, which the ring has left. When one ends, the others' own links are all that slows them.
+    "how fast those may be who share a link that is left": replace(
+        SLOW_BYSTANDERS,
+        sends=(
+            *(Send(f"by{number}", "node0", size, 668) for number, size in enumerate((60, 200, 200))),
+            Send("by3", "node1", 13, 677),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FLOWS_OF_OTHERS)
+def test_flows_of_others_go_on_when_time_is_back(what: str) -> None:
+    assert ways(FLOWS_OF_OTHERS[what]) == (0, 1)
+
+
+@pytest.mark.parametrize("fidelity", ["auto", "message"])
+def test_a_fault_waits_for_messages_in_the_step_of_whoever_receives_them(fidelity: Fidelity) -> None:
+    def in_step(step: int) -> Run:
+        def run(node: Node) -> Operation[None]:
+            node.join(group_of(["node0", "node1"]))
+            node.begin_step(step)
+            yield from node.collective(RingAllReduce(), np.zeros(4, np.float32))
+
+        return run
+
+    scenario = cluster(2, faults=[crash("node1", {"step": 1, "segment": 1})])
+    story = tell_programs(scenario, {"node0": in_step(0), "node1": in_step(1)}, fidelity=fidelity)
+    assert story.times("crash", "node1") == story.times("deliver", "node1", tag="(0, 0)")
+
+
 # --- how often, and that it would be noticed --------------------------------------------------------------------------
 
 
@@ -558,6 +701,34 @@ def test_what_does_not_touch_it_leaves_it_in_closed_form() -> None:
     case = WORLDS["ring"]
     assert ways(sends("by0", "by1", 1_000)(case, 30)) == (1, 0)
     assert ways(dies("by0")(case, 70)) == (1, 0)
+
+
+def test_a_flow_that_begins_when_the_last_message_has_left_leaves_it_in_closed_form() -> None:
+    # The last message to node0 departs at 114 ns, has 8 bytes, and arrives at 132 ns.
+    case = WORLDS["ring"]
+    assert ways(sends("by0", "node0", 13)(case, 121)) == (0, 1)
+    assert ways(sends("by0", "node0", 13)(case, 122)) == (1, 0)
+
+
+def test_a_timeout_as_long_as_the_collective_leaves_it_in_closed_form() -> None:
+    case = WORLDS["ring"]  # From 0 to 132 ns.
+    assert [ways(with_timeout(case, timeout_ns)) for timeout_ns in (131, 132)] == [(0, 1), (1, 0)]
+
+
+def with_timeout(case: Case, timeout_ns: int) -> Case:
+    return replace(case, buckets=tuple(replace(one, timeout_ns=timeout_ns) for one in case.buckets))
+
+
+@pytest.mark.parametrize("overhead", ["0 ns", "1 ns"])
+def test_neither_an_overhead_nor_an_empty_message_is_on_a_link(overhead: str) -> None:
+    case = world_of("halving_doubling", length=1, enter_ns=(0,) * 4, message_overhead=overhead)
+    assert ways(case) == (1, 0)
+
+
+def test_the_links_of_a_group_are_anybodys_when_its_collectives_are_over() -> None:
+    case = replace(WORLDS["ring"], second_group=(0, 1, 2), second_after_ns=50)
+    assert ways(case) == (2, 0)
+    assert ways(sends("by0", "node1", 13)(case, 70)) == (1, 1)
 
 
 # A closed form that is wrong by one: by what it is told, or by what it says. The slow link makes node0 enter the second

@@ -146,11 +146,13 @@ class Stage:
         self.passed: dict[str, int] = {}
         self._tasks: dict[str, Task] = {}
 
-    def begin(self, at_ns: int, name: str, amount: int, route: Sequence[int]) -> None:
+    def begin(
+        self, at_ns: int, name: str, amount: int, route: Sequence[int], weights: Sequence[int] | None = None
+    ) -> None:
         def finished() -> None:
             self.ends[name] = self.clock.now_ns
 
-        task = self._tasks[name] = Task(amount * NANO, route, Phase.DEPART, (name,), finished)
+        task = self._tasks[name] = Task(amount * NANO, route, Phase.DEPART, (name,), finished, weights)
         self.clock.at(at_ns, Phase.WAKE, (name,), lambda: self.sharing.begin(task))
 
     def stop(self, at_ns: int, name: str) -> None:
@@ -262,6 +264,25 @@ def test_a_rate_that_a_task_had_before_says_nothing_about_its_end_now(tasks, cap
     stage.play()
     slack_ns = 2 * len(tasks)
     assert stage.ends == pytest.approx(exact_ends(tasks, capacity), abs=slack_ns, rel=0)
+
+
+def test_tasks_whose_rate_stays_end_as_if_nobody_had_looked_at_them():
+    narrow, wide = 0, 1
+    stage = Stage([7, 1_000])
+    stage.begin(0, "one", 7, [narrow, wide])
+    stage.begin(0, "other", 7, [narrow])
+    stage.begin(1, "elsewhere", 1, [wide])  # Half a unit has not passed of either yet.
+    stage.play()
+    assert stage.ends["one"] == stage.ends["other"] == 2 * NANO
+
+
+def test_a_task_that_is_as_fast_as_alone_ends_as_if_it_were():
+    wide, narrow = 0, 1
+    stage = Stage([1_000, 7])
+    stage.begin(0, "one", 7, [wide, narrow], weights=[1, 2])
+    stage.begin(1, "other", 1, [wide])
+    stage.play()
+    assert stage.ends["one"] == 2 * NANO
 
 
 def test_a_flow_that_comes_later_slows_the_first_one_from_that_instant_on():

@@ -99,6 +99,7 @@ def test_what_had_left_of_a_message_that_is_cut_off_is_counted_in_any_phase_of_s
     wire = at_ns // 8 if segments is None else segments * FRAME
     assert story.played.traffic.wire["node0"] == wire
     assert story.played.traffic.payload["node0"] == payload_bytes_of(wire)
+    assert link_bytes(story, "node1", "switch") == wire * 33 // 1_514
 
 
 def payload_bytes_of(wire: int) -> int:
@@ -137,6 +138,16 @@ def test_a_background_flow_takes_its_share_in_its_bursts_and_is_counted_on_the_l
     assert story.times("deliver", "node1") == [11 * MS + 100 * US]
     assert link_bytes(story, "node2", "switch") == 2 * 62_500
     assert story.played.traffic.wire == {"node0": 1_250_000}
+
+
+def test_the_last_burst_of_a_background_flow_ends_when_the_flow_does():
+    flow = {"source": "node0", "target": "node1", "stop": "3 ms", "burst": "2 ms", "pause": "500 us"}
+
+    def sleeps(node):
+        yield from node.sleep(9 * MS)
+
+    story = tell(cluster(2, network={"background": [flow]}), {"node0": sleeps})
+    assert link_bytes(story, "node0", "switch") == 2_500 * 125
 
 
 def big(node):

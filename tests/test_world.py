@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from worlds import MS, US, S, Story, cluster, crash, group_of, play_collective, tell
 
 from ringsim.collectives.broadcast import Broadcast
+from ringsim.collectives.reduce_scatter import ReduceScatter
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout, Restarted
 from ringsim.scenario import Host
@@ -93,6 +94,26 @@ def test_a_message_arrives_one_path_latency_after_its_last_byte_has_left():
     assert story.times("deliver", "node1") == [MS + PATH_NS]
     assert story.played.ending == "over"
     assert story.played.time_ns == MS + PATH_NS
+
+
+def test_a_third_message_that_comes_to_a_link_of_two_slows_both():
+    programs = {f"node{number}": sends(("node3", 1_250), after_ns=2 * number * US) for number in range(3)}
+    story = tell(cluster(4), {**programs, "node3": receives(None, None, None)})
+    # 10 us each if alone. At 4 us, 7, 9 and 10 of them are left; at 25 us, 2 and 3; at 29 us, 1.
+    assert story.times("deliver", "node3") == [at * US + PATH_NS for at in (25, 29, 30)]
+
+
+def test_a_message_that_is_slowed_arrives_later_though_another_arrives_when_it_would_have():
+    programs = {
+        "node0": sends(("node2", 1_250)),
+        "node1": sends(("node2", 125), after_ns=2 * US),
+        "node2": receives("node0", "node1"),
+        "node3": sends(("node4", 125), after_ns=9 * US),
+        "node4": receives("node3"),
+    }
+    story = tell(cluster(5), programs)
+    assert story.times("deliver", "node2", source="node0") == [11 * US + PATH_NS]
+    assert story.times("deliver", "node4") == [10 * US + PATH_NS]
 
 
 def test_messages_on_one_connection_travel_in_order_one_at_a_time():
@@ -353,6 +374,34 @@ def test_what_had_arrived_or_had_left_is_read_before_the_loss():
     assert story.played.results["node1"] == ([0, 1], "PeerLost", "lost the connection to node0")
 
 
+def test_what_leaves_at_the_very_instant_of_a_death_still_arrives():
+    # At 18 ns the last byte of node1's only message leaves; then it receives its first one, and dies of that.
+    group = group_of(["node0", "node1"])
+
+    def member(enter_ns):
+        def run(node):
+            node.join(group)
+            node.begin_step(0)
+            yield from node.sleep(enter_ns)
+            yield from node.collective(ReduceScatter(), _ones(4))
+
+        return run
+
+    network = {"bandwidth": "8 Gbit/s", "latency": "5 ns"}
+    scenario = cluster(2, network=network, faults=[crash("node1", {"step": 0, "segment": 1})])
+    story = tell(scenario, {"node0": member(0), "node1": member(10)})
+    assert story.times("crash", "node1") == [18]
+    assert story.times("deliver", "node0") == [28]
+
+
+def test_a_message_that_is_cut_off_as_its_last_byte_would_leave_counts_no_more_than_it_has():
+    # A byte takes a nanosecond, rounded up, in which 12 could have passed.
+    scenario = cluster(network={"bandwidth": "100 Gbit/s"}, faults=[crash("node0", 1)])
+    story = tell(scenario, {"node0": sends(("node1", 1)), "node1": catches("node0")})
+    assert story.of("deliver") == []
+    assert story.played.traffic.wire == {"node0": 1}
+
+
 def test_who_receives_from_anybody_hears_of_each_death_once_in_its_place_among_the_messages():
     def reader(node):
         yield from node.sleep(20 * MS)
@@ -398,6 +447,25 @@ def test_who_expects_others_names_them_when_the_run_stalls():
     story = tell(cluster(3), {"node0": receives(None, tag="push", expecting=["node1", "node2"])})
     assert story.played.ending == "stalled"
     assert story.played.waiting == {"node0": "node1, node2 (push)"}
+
+
+def test_a_wait_that_is_shorter_than_the_one_before_gives_up_earlier():
+    class Impatient:
+        name, timeout_ns = "impatient", None
+
+        def connections(self, ranks):
+            return None
+
+        def messages(self, seat, buffer):
+            if seat.rank == 0:
+                yield from seat.receive("node1", tag="first", timeout_ns=S)
+                yield from seat.receive("node1", tag="second", timeout_ns=7 * US)
+            else:
+                seat.send("node0", None, 0, tag="first")
+                yield from seat.receive("node0", tag="never")
+
+    story = play_collective(cluster(), Impatient(), [None, None])
+    assert story.times("receive_timeout", "node0") == [PATH_NS + 7 * US]
 
 
 def test_a_slow_link_makes_a_timeout_suspect_a_node_that_lives():
