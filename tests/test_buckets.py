@@ -163,6 +163,15 @@ def test_two_ranks_of_a_machine_are_as_slow_as_they_are_together():
     assert entered == {"a.0": 4_500 * US, "a.1": 4_500 * US, "b": 2_250 * US}
 
 
+def test_who_takes_more_samples_is_slower():
+    # Half as much again: 4.5 ms for a step, the second layer's gradient after 3, and half a millisecond later is 7/9.
+    strategy = {"name": "ring", "cycle_time": "500 us"}
+    nodes = [{"shard_weight": 1.5}, {}]
+    result = simulate(training(strategy, nodes=nodes, steps=1, **SQUARE))
+    entered = {event.node: event.time_ns for event in select(result.trace, "collective_enter", sequence=0)}
+    assert entered == {"node0": 3_500 * US, "node1": -(-3 * MS * 7 // 9)}
+
+
 @pytest.mark.parametrize("cluster", [{"jitter": "30 %"}, {"straggle": {"probability": "40 %", "factor": 3}}], ids=str)
 def test_a_step_s_slow_down_is_drawn_once_however_many_buckets(cluster):
     def durations(strategy: Any) -> dict[Any, int]:

@@ -654,6 +654,18 @@ def test_a_fault_waits_for_messages_in_the_step_of_whoever_receives_them(fidelit
     assert story.times("crash", "node1") == story.times("deliver", "node1", tag="(0, 0)")
 
 
+@pytest.mark.parametrize("restart_after", ["1 ns", None])
+def test_news_of_one_instant_come_in_their_own_order(restart_after: str | None) -> None:
+    # Without latency one hears at once that another has left the group, that its life is over, and that it is back.
+    case = world_of("tree", "ring", length=0, enter_ns=(0,) * 6, latency="0 ns", message_overhead="1 ns")
+    dead = crash(
+        "node1", "0 ns", notice="silence", **({} if restart_after is None else {"restart_after": restart_after})
+    )
+    case = replace(case, faults=(dead,), absent=(0, 0), second_group=(0, 1, 2, 3, 4, 5), split=1)
+    for shuffle_ties in (None, 1, 2, 3):
+        assert_same(case, shuffle_ties)
+
+
 # --- how often, and that it would be noticed --------------------------------------------------------------------------
 
 
@@ -820,7 +832,7 @@ def networks(draw: st.DrawFn, hosts: list[dict[str, Any]], topology: dict[str, A
         {"bandwidth": rates, "latency": latencies},
         optional={
             "message_overhead": st.sampled_from(["1 ns", "5 ns", "1 us"]),
-            "transport": st.just({"kind": "framed", "payload": "16 B", "header": "4 B"}),
+            "transport": st.sampled_from([{"kind": "framed", "payload": "16 B", "header": "4 B"}, {"kind": "tcp"}]),
             "loopback": own,
         },
     )
@@ -845,12 +857,14 @@ def cases(draw: st.DrawFn) -> Case:
     """Draw a world in which nothing goes wrong but timeouts."""
     hosts, ranks, topology = draw(hosts_and_topologies())
     network = draw(networks(hosts, topology))
+    split = draw(st.sampled_from([0, 0, 1, 2, ranks // 2])) if ranks > 3 else 0
+    plans = ["ring", "ring", "ring", *PLANS, *(["parameter_server"] if split != 1 else [])]
     scale = draw(st.sampled_from([0, 5, 50, 1_000]))
     pause = st.tuples(st.sampled_from(["sleep", "compute"]), st.integers(0, scale))
     starters = draw(st.sampled_from([(), tuple(range(ranks)), tuple(range(0, ranks, 2))]))
     bucket = st.builds(
         Bucket,
-        st.sampled_from(["ring", "ring", "ring", *PLANS, "parameter_server"]),
+        st.sampled_from(plans),
         st.one_of(st.integers(0, ranks), st.integers(0, 100)),
         st.tuples(*[pause] * ranks),
         st.just(starters),
@@ -863,7 +877,7 @@ def cases(draw: st.DrawFn) -> Case:
         tuple(buckets),
         network,
         tail_ns=draw(st.sampled_from([0, 100])),
-        split=draw(st.sampled_from([0, 0, 2, ranks // 2])) if ranks > 3 else 0,
+        split=split,
         helpers=draw(st.sampled_from([0, 0, 1])),
         steps=draw(st.booleans()),
     )

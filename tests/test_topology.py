@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from ringsim.cli import run_command
 from ringsim.errors import ScenarioInvalid, UsageError
-from ringsim.scenario import Host, Network
+from ringsim.scenario import STRATEGIES, Host, Network, Scenario, added_machines
 from ringsim.scenario_file import dump, load, parse
+from ringsim.strategies.table import deploy
 from ringsim.topology import Routes, build, ring_order
 from ringsim.topology.build import edges
 from ringsim.topology.facts import Diameter, _canonical_halves, bisection, diameter, path_latency_ns
@@ -630,7 +631,7 @@ def test_a_full_mesh_that_no_memory_holds_is_refused() -> None:
 
 WRONG_GRAPHS = [
     ("{source: node0, target: node1}", "links: node2 has no link; write one for each machine"),
-    ("{source: node0, target: server0}, {source: server0, target: node1}, {source: node1, target: node2}", "links: there is no way from node0 to node1 or node2; a graph must be connected in both directions, also without server0, which not every strategy adds"),
+    ("{source: node0, target: server0}, {source: server0, target: node1}, {source: node1, target: node2}", "links: there is no way from node0 to node1 or node2; a graph must be connected in both directions, and ring adds no server0"),
     ("{source: node0, target: node1}, {source: node2, target: x.switch}", "links: there is no way from node0 to node2 or x.switch; a graph must be connected in both directions"),
     ("{source: node0, target: node1}, {source: node1, target: node2, one_way: true}", "links: there is no way from node2 to node0; a graph must be connected in both directions"),
     ("{source: node0, target: node1}, {source: node2, target: node1, one_way: true}", "links: there is no way from node0 to node2; a graph must be connected in both directions"),
@@ -742,6 +743,22 @@ def test_what_graphml_says_of_all_edges_holds_where_an_edge_says_nothing(tmp_pat
         text("topology: {kind: graph, file: net.graphml}", 3), str(tmp_path / "f.yaml")
     ).scenario.cluster.network.links
     assert [link.latency for link in links] == [7 * MS, 9 * MS]
+
+
+def test_a_graph_may_hang_together_by_what_its_strategy_adds() -> None:
+    source = text("topology: graph\n    links: [{source: node0, target: server0}, {source: server0, target: node1}]", 2)
+    assert parse(source, overrides=["strategy.name=parameter_server"]).scenario.cluster.network.links
+    assert len(mistakes(source)) == 1
+    assert len(mistakes(source, "strategy.on_failure=elastic")) == 1
+
+
+@pytest.mark.parametrize("name", STRATEGIES, ids=str)
+def test_what_a_strategy_is_said_to_add_is_what_it_adds(name: tuple[str, str | None]) -> None:
+    strategy = {"name": name[0]} | ({} if name[1] is None else {"on_failure": name[1]})
+    scenario = Scenario.model_validate(
+        {"name": "a", "task": {"steps": 1}, "cluster": {"nodes": 2}, "strategy": strategy}
+    )
+    assert added_machines(scenario.strategy) == tuple(host.name for host in deploy(scenario).machines)
 
 
 def test_a_file_stands_alone(tmp_path: Path) -> None:
@@ -876,6 +893,13 @@ def test_everybody_meets_on_the_link_of_a_server(scenario: str, capsys: pytest.C
     ]
     told = json.loads(printed(capsys, scenario, "--collective", "broadcast", "--json"))["collective"]
     assert (told["connections"], told["shared"]) == (3, [{"source": "node0", "target": "switch", "connections": 2}])
+
+
+def test_a_server_that_is_there_is_not_added_again(capsys: pytest.CaptureFixture[str]) -> None:
+    full = ["--set", "cluster.network.topology=full", "--collective", "parameter_server", "--json"]
+    ring, server = (json.loads(printed(capsys, name, *full))["collective"] for name in ("4node", "4node_ps"))
+    assert ring == server
+    assert (ring["connections"], ring["links"], ring["shared"]) == (8, 8, [])
 
 
 def test_groups_are_racks_as_in_the_collective_that_is_played(capsys: pytest.CaptureFixture[str]) -> None:

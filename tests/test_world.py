@@ -21,6 +21,7 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout, Restarted
 from ringsim.scenario import Host
 from ringsim.world.account import Account
+from ringsim.world.clock import Clock, Phase
 
 PATH_NS = 100 * US
 MILLISECOND_OF_BYTES = 125_000
@@ -374,6 +375,22 @@ def test_what_had_arrived_or_had_left_is_read_before_the_loss():
     assert story.played.results["node1"] == ([0, 1], "PeerLost", "lost the connection to node0")
 
 
+@pytest.mark.parametrize("phase", [Phase.FAULT, Phase.DELIVER])
+def test_what_is_due_together_comes_in_the_order_of_its_keys(phase):
+    def order(keys, shuffle_ties):
+        clock, seen = Clock(shuffle_ties), []
+        for number, key in enumerate(keys):
+            clock.at(5, phase, (key,), lambda one=(key, number): seen.append(one))
+        assert clock.run(lambda: False, 100) == "dry"
+        return seen
+
+    for shuffle_ties in (None, 1):
+        assert [key for key, _ in order([2, 0, 3, 1], shuffle_ties)] == [0, 1, 2, 3]
+    # Of equal keys the one that was entered first comes first, and any if they are shuffled.
+    assert order([1, 0, 1, 0], None) == [(0, 1), (0, 3), (1, 0), (1, 2)]
+    assert order([0] * 8, 1) != order([0] * 8, None)
+
+
 def test_what_leaves_at_the_very_instant_of_a_death_still_arrives():
     # At 18 ns the last byte of node1's only message leaves; then it receives its first one, and dies of that.
     group = group_of(["node0", "node1"])
@@ -451,10 +468,7 @@ def test_who_expects_others_names_them_when_the_run_stalls():
 
 def test_a_wait_that_is_shorter_than_the_one_before_gives_up_earlier():
     class Impatient:
-        name, timeout_ns = "impatient", None
-
-        def connections(self, ranks):
-            return None
+        name, timeout_ns, has_closed_form = "impatient", None, False
 
         def messages(self, seat, buffer):
             if seat.rank == 0:

@@ -142,9 +142,9 @@ class Clock:
             if is_over():
                 return "over"
             while not self._woken:
-                moment = self._next_moment()
                 if not self._live:
                     return "dry"
+                moment = self._moments[0]  # At worst all of it was struck out.
                 self._set(min(moment, last))
                 if moment > last:
                     return "late"
@@ -196,15 +196,6 @@ class Clock:
                 entry.done = True
                 self._live -= not entry.daemon
                 entry.action()
-
-    def _next_moment(self) -> int:
-        """Return the first moment at which something is due that was not struck out."""
-        while self._moments:
-            moment = self._moments[0]
-            if any(not entry.done and entry.moment == moment for _, _, entry in self._due[moment]):
-                return moment
-            del self._due[heapq.heappop(self._moments)]
-        return self.moment
 
     def _take_batch(self, moment: int) -> list[_Line]:
         lines = self._due[moment]

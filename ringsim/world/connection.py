@@ -165,7 +165,7 @@ class Connection:
         self.is_plain = False  # a message that is alone leaves after a time that is known beforehand
         self.durations: dict[int, int] = {}  # ... this, by its size in bytes
         self.queue: deque[Transfer] = deque()
-        self.current: Transfer | None = None  # the latest that went on its way, until somebody sees that it has left
+        self.current: Transfer | None = None  # the latest that went on its way, until it arrives
         self.free_ns = 0  # when the last byte of `current` leaves, as far as is known
         self.departure: Entry | None = None  # of `current`, if somebody must be told
         self.count = 0

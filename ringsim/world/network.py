@@ -266,13 +266,13 @@ class Network:
             connection.departure = self.clock.at(when_ns, Phase.DEPART, key, lambda: self._departed(connection))
 
     def _departed(self, connection: Connection) -> None:
-        transfer, connection.current = connection.current, None
+        transfer = connection.current
         if transfer is not None and transfer.on_left is not None:
             transfer.on_left()
         self._next(connection)
 
     def _next(self, connection: Connection) -> None:
-        if connection.queue and connection.free_ns <= self.clock.now_ns:
+        if connection.queue:
             self._start(connection, connection.queue.popleft())
 
     def rewound(self, connections: Iterable[Connection]) -> Callable[[], None]:

@@ -108,7 +108,6 @@ class Seat:
 
     def take_and_begin(self) -> None:
         """Enter once more, in time that is wound back."""
-        self.received = 0
         self.node.take(self)
         self.begin()
 

@@ -34,9 +34,9 @@ class Stage:
         self.world = world
         self.group = group
         self.member_names = list(group.names)  # one list for what all members tell the trace
-        self.is_broken = False  # a member has left it
         self._undisturbed: dict[int, Undisturbed] = {}  # by sequence; at most two at a time
-        self._by_messages: dict[int, int] = {}  # sequence -> how many members are not done
+        # sequence -> how many members are not done; one that has given it up never is.
+        self._by_messages: dict[int, int] = {}
         self._results: dict[int, dict[int, Any]] = {}  # sequence -> rank -> result
         self.lives = {member.name: member.incarnation for member in group.members}
         self._footprints: dict[tuple[tuple[int, int], ...], Footprint] = {}
@@ -72,7 +72,7 @@ class Stage:
     def may_be_foreseen(self, first: Seat) -> bool:
         """Say whether the closed form of a collective is exact, as far as can be known when its first member enters."""
         world = self.world
-        if world.fidelity == "message" or self.is_broken or self._by_messages or not first.plan.has_closed_form:
+        if world.fidelity == "message" or self._by_messages or not first.plan.has_closed_form:
             return False
         if any(not world.lives(member) for member in self.group.members):
             return False

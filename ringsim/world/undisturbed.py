@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ringsim.plan import Flight, Times
@@ -169,8 +168,7 @@ class Undisturbed:
     def occupy(self) -> None:
         """Its connections are busy with what is left of the collective before, which is not played again."""
         for pair, free_ns in self._free_ns.items():
-            connection = self.footprint.connections[pair]
-            connection.free_ns = max(connection.free_ns, free_ns)
+            self.footprint.connections[pair].free_ns = free_ns
 
     def _cancel(self) -> None:
         for entry in self._entries:
@@ -205,7 +203,7 @@ class Undisturbed:
     def _tell_flights(self, flights: Sequence[Flight]) -> None:
         trace, names = self.stage.world.trace, self.stage.group.names
         if trace.detail == "messages":
-            for flight in sorted(flights, key=itemgetter(4)):
+            for flight in flights:
                 tag, size = str((self.sequence, flight.tag)), flight.size_bytes
                 source, target = names[flight.source], names[flight.target]
                 trace.record(flight.depart_ns, source, "depart", tag=tag, size_bytes=size, to=target)

@@ -9,6 +9,7 @@ import gc
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Literal
 
 import simpy
@@ -30,6 +31,14 @@ from ringsim.world.traffic import Traffic
 
 Ending = Literal["over", "stalled", "late"]
 Fidelity = Literal["auto", "message"]
+
+
+class _News(IntEnum):
+    """What a node learns of another without a message; of one instant, in this order."""
+
+    LEFT = 0  # it has left a generation of the group
+    LOST = 1  # a life of it is over
+    REFUSED = 2  # no later life of it answers
 
 
 @dataclass(frozen=True)
@@ -229,7 +238,6 @@ class World:
         What is sent to it still comes, to nobody: its peers do not know yet. (To take that off the network here would
         make it matter who acts first at an instant.)
         """
-        stage.is_broken = True
         generation = stage.group.generation
         self.network.kill(
             lambda transfer: transfer.connection.channel == generation and transfer.connection.source is node.address
@@ -237,7 +245,8 @@ class World:
         for member in stage.group.members:
             peer = self._lives[member.name].node
             if peer is not node:
-                self._tell_at(node.address, peer, lambda peer=peer: peer.mailbox.close(node.name, generation))  # type: ignore[misc]
+                note = lambda peer=peer: peer.mailbox.close(node.name, generation)  # noqa: E731
+                self._tell_at(node.address, peer, (_News.LEFT, generation), note)
         node.account.set(self.clock.now_ns, recovering=True)
 
     def play_by_messages(self) -> bool:
@@ -368,10 +377,13 @@ class World:
 
     def _tell_lost(self, lost: Address, receiver: SimNode, *, restarted: bool) -> None:
         note = lambda: receiver.mailbox.lose(lost.name, lost.incarnation, restarted=restarted)  # noqa: E731
-        self._tell_at(lost, receiver, note)
+        self._tell_at(lost, receiver, (_News.LOST, lost.incarnation, restarted), note)
 
-    def _tell_at(self, sender: Address, receiver: SimNode, note: Callable[[], None]) -> None:
-        """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way."""
+    def _tell_at(self, sender: Address, receiver: SimNode, news: tuple[int, ...], note: Callable[[], None]) -> None:
+        """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way.
+
+        `news` says what it is: it is the order among what is learned of one node at one instant.
+        """
         for stage in self._stages.values():
             if sender.name in stage.group.ranks and receiver.name in stage.group.ranks:
                 stage.disturb()
@@ -383,7 +395,7 @@ class World:
 
         when_ns = self.clock.now_ns + self.network.latency_ns(sender.host, receiver.address.host)
         after_all_channels = 1 << 62
-        key = ((receiver.address.index, sender.index, after_all_channels), 0)
+        key = ((receiver.address.index, sender.index, after_all_channels), news)
         self.clock.at(when_ns, Phase.DELIVER, key, tell)
 
     def _landed(self, transfer: Transfer) -> None:
@@ -423,7 +435,8 @@ class World:
         if not source.alive or source.address is not sender:
             return
         if transfer.life > target.incarnation:
-            self._tell_at(target.address, source, lambda: source.mailbox.refuse(target.name))
+            news = _News.REFUSED, target.incarnation
+            self._tell_at(target.address, source, news, lambda: source.mailbox.refuse(target.name))
         else:
             lost = Address(target.address.index, target.name, target.address.host, transfer.life)
             self._tell_lost(lost, source, restarted=target.alive)
