@@ -119,7 +119,7 @@ def inspect(scenario: Scenario, way: tuple[str, str] | None = None, collective: 
         diameter=diameter(graph, routes, machines),
         bisection=bisection(graph, routes, machines),
         route=None if way is None else _route(graph, routes, way, [*machines, *added]),
-        collective=None if collective is None else _collective(scenario, extra, collective),
+        collective=None if collective is None else _collective(scenario, graph, routes, collective),
     )
 
 
@@ -137,12 +137,12 @@ def _route(graph: DiGraph, routes: Routes, way: tuple[str, str], machines: Seque
     return Route(links, path_latency_ns(graph, links), slowest)
 
 
-def _collective(scenario: Scenario, extra: Sequence[Host], name: str) -> Collective:
+def _collective(scenario: Scenario, graph: DiGraph, routes: Routes, name: str) -> Collective:
     """Return how a collective lies on the links: all ranks of the cluster, and a server if it takes one."""
     cluster, servers = scenario.cluster, [SERVER] * algorithm_named(name).servers
-    there = [host.name for host in extra]
-    graph = build(cluster.network, cluster.nodes, [*extra, *(Host(name=one) for one in servers if one not in there)])
-    routes = Routes(graph, cluster.nodes)
+    if any(server not in graph for server in servers):
+        graph = build(cluster.network, cluster.nodes, [*deploy(scenario).machines, *map(_machine, servers)])
+        routes = Routes(graph, cluster.nodes)
     ranks = [(rank, host.name) for host in cluster.nodes for rank in rank_names(host)]
     pairs = list(fitted(name, cluster, len(ranks)).connections(len(ranks) + len(servers)))
     sharing = _sharing(routes, pairs, [*(host for _, host in ranks), *servers])
@@ -151,6 +151,10 @@ def _collective(scenario: Scenario, extra: Sequence[Host], name: str) -> Collect
     host_of = dict(ranks)
     order = ring_order(graph, routes, ranks)
     return Collective(name, sharing, order, _sharing(routes, pairs, [host_of[rank] for rank in order]))
+
+
+def _machine(name: str) -> Host:
+    return Host(name=name)
 
 
 def _sharing(routes: Routes, pairs: Sequence[tuple[int, int]], hosts: Sequence[str]) -> Sharing:

@@ -70,8 +70,8 @@ def measure(
 
     `fidelity` "message" plays every message; "auto" may work out what nobody disturbs. `seed` decides which messages
     are lost, where links lose any. `parameter_server` adds a machine `server0` with the network's own bandwidth and
-    latency. Raises UsageError if there is no such algorithm, or
-    no whole number of float32 elements.
+    latency. Raises UsageError if there is no such algorithm, or no whole number of float32 elements, or if it takes
+    more than thirty years.
 
     >>> network = {"bandwidth": "50 Mbit/s", "latency": "20 us"}
     >>> found = measure(Cluster.model_validate({"nodes": 4, "network": network}), "ring", 400_000)

@@ -553,6 +553,17 @@ def policies(name: str) -> tuple[str, ...]:
     return tuple(policy for key, policy in STRATEGIES if key == name and policy is not None)
 
 
+def added_machines(strategy: Settings) -> tuple[str, ...]:
+    """Return the names of the machines that a strategy adds to those of the cluster.
+
+    >>> added_machines(ParameterServerWait(name="parameter_server")), added_machines(Local(name="local"))
+    (('server0',), ())
+    """
+    if isinstance(strategy, (ParameterServerWait, ParameterServerTimeout)):
+        return (SERVER,)
+    return (RENDEZVOUS,) if isinstance(strategy, RingElastic) else ()
+
+
 def _strategy_tag(value: Any) -> str | None:
     """Return which settings a strategy's mapping is for; None when name or on_failure is not one that exists."""
     fields = value if isinstance(value, dict) else getattr(value, "__dict__", {})

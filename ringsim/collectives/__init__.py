@@ -15,6 +15,7 @@
     in_memory.py           all generators with mailboxes and no time: the numbers alone
     cost.py                the textbook's alpha-beta model
     table.py               all of them by name
+    fitted.py              one of them by name, for a given cluster
 
 A plan knows a `Seat` (`ringsim/plan.py`) and nothing else of the world. What is not here: when to play one
 (`strategies/`).

@@ -60,10 +60,14 @@ def about_size(size_bytes: int) -> str:
 
     >>> about_size(256_000), about_size(1_048_576), about_size(38_404), about_size(123_456_789), about_size(12)
     ('256 KB', '1 MiB', '38 KB', '120 MB', '12 B')
+    >>> about_size(4 * 10**12), about_size(1_234_567_890_123_456)
+    ('4 TB', '1200 TB')
     """
     if size_bytes < 1_000:
         return f"{size_bytes} B"
-    decimal = [(size_bytes / factor, unit) for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))]
+    decimal = [
+        (size_bytes / factor, unit) for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
+    ]
     for number, unit in decimal:
         if number.is_integer() and number < 100_000:
             return f"{number:.0f} {unit}"

@@ -13,7 +13,18 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from ringsim.scenario import RENDEZVOUS, FatTree, Full, Graph, Host, Scenario, Torus, TwoTier, Wan
+from ringsim.scenario import (
+    RENDEZVOUS,
+    FatTree,
+    Full,
+    Graph,
+    Host,
+    Scenario,
+    Torus,
+    TwoTier,
+    Wan,
+    added_machines,
+)
 from ringsim.scenario_file.conflict import Conflict
 from ringsim.scenario_file.strict_yaml import Path, dotted
 from ringsim.scenario_file.words import close, listed, no_machine, shortened
@@ -212,13 +223,14 @@ def _check_whole(scenario: Scenario, links: Directions) -> Iterator[Conflict]:
         have = "has no link" if len(alone) == 1 else "have no links"
         yield Conflict(path, f"{_some(alone)} {have}; write one for each machine", rests_on)
         return
-    added = [end for end in ends if may_be_added(end)]
-    for without in ([], added):
+    strategy = scenario.strategy
+    missing = [end for end in ends if may_be_added(end) and end not in added_machines(strategy)]
+    for without in ([], missing):
         sentence = _unreachable(names, links, without) if links else None
         if sentence is not None:
-            and_without = f" without {_some(without)}, which not every strategy adds" if without else ""
-            words = f"{sentence}; a graph must be connected in both directions, also{and_without}"
-            yield Conflict(path, words.removesuffix(", also"), rests_on)
+            why = f", and {strategy.name} adds no {_some(without, 'or')}" if without else ""
+            words = f"{sentence}; a graph must be connected in both directions{why}"
+            yield Conflict(path, words, (*rests_on, ("strategy",)) if without else rests_on)
             return
 
 
