@@ -141,7 +141,8 @@ def _collective(scenario: Scenario, graph: DiGraph, routes: Routes, name: str) -
     """Return how a collective lies on the links: all ranks of the cluster, and a server if it takes one."""
     cluster, servers = scenario.cluster, [SERVER] * algorithm_named(name).servers
     if any(server not in graph for server in servers):
-        graph = build(cluster.network, cluster.nodes, [*deploy(scenario).machines, *map(_machine, servers)])
+        added = [*deploy(scenario).machines, *(Host(name=server) for server in servers)]
+        graph = build(cluster.network, cluster.nodes, added)
         routes = Routes(graph, cluster.nodes)
     ranks = [(rank, host.name) for host in cluster.nodes for rank in rank_names(host)]
     pairs = list(fitted(name, cluster, len(ranks)).connections(len(ranks) + len(servers)))
@@ -151,10 +152,6 @@ def _collective(scenario: Scenario, graph: DiGraph, routes: Routes, name: str) -
     host_of = dict(ranks)
     order = ring_order(graph, routes, ranks)
     return Collective(name, sharing, order, _sharing(routes, pairs, [host_of[rank] for rank in order]))
-
-
-def _machine(name: str) -> Host:
-    return Host(name=name)
 
 
 def _sharing(routes: Routes, pairs: Sequence[tuple[int, int]], hosts: Sequence[str]) -> Sharing:
