@@ -119,7 +119,7 @@ def inspect(scenario: Scenario, way: tuple[str, str] | None = None, collective: 
         diameter=diameter(graph, routes, machines),
         bisection=bisection(graph, routes, machines),
         route=None if way is None else _route(graph, routes, way, [*machines, *added]),
-        collective=None if collective is None else _collective(scenario, graph, routes, collective),
+        collective=None if collective is None else _collective(scenario, extra, graph, routes, collective),
     )
 
 
@@ -137,12 +137,11 @@ def _route(graph: DiGraph, routes: Routes, way: tuple[str, str], machines: Seque
     return Route(links, path_latency_ns(graph, links), slowest)
 
 
-def _collective(scenario: Scenario, graph: DiGraph, routes: Routes, name: str) -> Collective:
+def _collective(scenario: Scenario, extra: Sequence[Host], graph: DiGraph, routes: Routes, name: str) -> Collective:
     """Return how a collective lies on the links: all ranks of the cluster, and a server if it takes one."""
     cluster, servers = scenario.cluster, [SERVER] * algorithm_named(name).servers
     if any(server not in graph for server in servers):
-        added = [*deploy(scenario).machines, *(Host(name=server) for server in servers)]
-        graph = build(cluster.network, cluster.nodes, added)
+        graph = build(cluster.network, cluster.nodes, [*extra, *(Host(name=server) for server in servers)])
         routes = Routes(graph, cluster.nodes)
     ranks = [(rank, host.name) for host in cluster.nodes for rank in rank_names(host)]
     pairs = list(fitted(name, cluster, len(ranks)).connections(len(ranks) + len(servers)))

@@ -115,7 +115,10 @@ class Dimension:
                 return f"{self._quoted(unit)} is a unit for {other.a_name}, not for {self.a_name} (they are {known})"
         folded = {name.lower(): name for name in reversed(self.factors)}
         plain = re.sub("b(ps|/s)$", "bit/s", unit.replace("µ", "u").replace("μ", "u")).lower()
-        guess = difflib.get_close_matches(_SPELLED_OUT.get(plain.rstrip("s"), plain), folded, n=1, cutoff=0.4)
+        meant = _SPELLED_OUT.get(plain.rstrip("s"), plain)
+        # One letter is close to anything short: nobody who writes PB means B.
+        likely = [name for name in folded if len(name) > 1 or name == meant]
+        guess = difflib.get_close_matches(meant, likely, n=1, cutoff=0.4)
         hint = f"; did you mean {self._quoted(f'{number} {folded[guess[0]]}')}?" if guess else ""
         return f"{self._quoted(unit)} is not a unit for {self.a_name} (they are {known}){hint}"
 

@@ -752,6 +752,18 @@ def test_a_graph_may_hang_together_by_what_its_strategy_adds() -> None:
     assert len(mistakes(source, "strategy.on_failure=elastic")) == 1
 
 
+def test_a_collective_alone_has_no_machine_that_a_strategy_adds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = text("topology: graph\n    links: [{source: node0, target: server0}, {source: server0, target: node1}]", 2)
+    path = tmp_path / "f.yaml"
+    path.write_text(source.replace("name: ring", "name: parameter_server"))
+    assert run_command(["collective", str(path), "--algorithm", "ring", "--size", "4KB"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "error: there is no way from node0 to node1 through the machines and switches that are here"
+    assert run_command(["collective", str(path), "--algorithm", "parameter_server", "--size", "4KB"]) == 0
+
+
 @pytest.mark.parametrize("name", STRATEGIES, ids=str)
 def test_what_a_strategy_is_said_to_add_is_what_it_adds(name: tuple[str, str | None]) -> None:
     strategy = {"name": name[0]} | ({} if name[1] is None else {"on_failure": name[1]})

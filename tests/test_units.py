@@ -65,6 +65,7 @@ UNITS_OF_RATE = (
         (DURATION, None, 'is not a duration; write it like "50 us"'),
         (DURATION, "soon", '"soon" is not a duration; write it like "50 us"'),
         (DURATION, "", '"" is not a duration; write it like "50 us"'),
+        (SIZE, "5 PB", f'"PB" is not a unit for a size (they are {", ".join(SIZE.factors)}); did you mean "5 TB"?'),
         (DURATION, "3 hours", f'"hours" {UNITS_OF_TIME}; did you mean "3 h"?'),
         (DURATION, "3 sec", f'"sec" {UNITS_OF_TIME}; did you mean "3 s"?'),
         (DURATION, "3 µs", f'"µs" {UNITS_OF_TIME}; did you mean "3 us"?'),

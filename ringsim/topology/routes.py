@@ -143,7 +143,8 @@ class Routes:
 
 
 def _no_way(source: str, target: str) -> UsageError:
-    return UsageError(f"there is no way from {source} to {target}")
+    # A scenario file is checked for that; but a graph may lead through a machine that only its own strategy adds.
+    return UsageError(f"there is no way from {source} to {target} through the machines and switches that are here")
 
 
 def is_switch(name: str) -> bool:
