@@ -9,7 +9,7 @@
     writing.py      dump; a template to start from
     schema.py       JSON Schema; not imported here, because only `ringsim schema` needs it
 
-Imports nothing heavy, so that `ringsim validate` is quick. What is not here: what each key means (`scenario.py`).
+Imports nothing heavy, so that `ringsim validate` is quick. What is not here: what each key means (`scenario/`).
 """
 
 from ringsim.scenario_file.reading import Loaded, load, parse

@@ -1,6 +1,6 @@
 """Keys of a scenario that are each right alone and must agree with each other: a fault's node is one of the cluster's.
 
-What is not here: those of the network (`network.py`), the shape of each key (`scenario.py`), and where a mistake stands
+What is not here: those of the network (`network.py`), the shape of each key (`scenario/`), and where a mistake stands
 in a file (`reading.py`).
 """
 

@@ -4,7 +4,7 @@
     links         lead from and to what there is, each direction once; as a graph, from everywhere to everywhere
     background    between machines that there are
 
-What is not here: the shape of each key (`scenario.py`), and the other sections (`checks.py`).
+What is not here: the shape of each key (`scenario/`), and the other sections (`checks.py`).
 """
 
 from __future__ import annotations

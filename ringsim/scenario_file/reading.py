@@ -6,7 +6,7 @@ A mistake is found by one of three: `strict_yaml` (the text), `shape` (each key 
 (keys that must agree with each other). To report all three together, mistaken values are replaced by examples and the
 rest is checked; a finding that rests on a replaced value is not reported.
 
-What is not here: what each key means (`scenario.py`), the sentences of the three, and the way back (`writing.py`).
+What is not here: what each key means (`scenario/`), the sentences of the three, and the way back (`writing.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The keys of a scenario file as JSON Schema, for editors.
 
-What is not here: what each key means (`scenario.py`). Nothing else imports this, so only those who ask wait for it.
+What is not here: what each key means (`scenario/`). Nothing else imports this, so only those who ask wait for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The shape of a scenario: what the models of `scenario.py` find wrong in plain data, in sentences of our own.
+"""The shape of a scenario: what the models of `scenario/` find wrong in plain data, in sentences of our own.
 
 The models are walked beside the data, so that a sentence can name the keys of the setting that is meant, the variant
 that another key belongs to, and an example. Mistaken values can be replaced by examples, so that the rest of a scenario

@@ -4,7 +4,7 @@ YAML lets two equal keys pass, reads `no` as false, `010` as 8 and `12:30` as 75
 a line, a column and a sentence. The mistaken value becomes `BROKEN` and reading goes on, so that all mistakes of a file
 are found at once.
 
-What is not here: which keys a scenario has (`scenario.py`), and what is wrong with their values (`reading.py`).
+What is not here: which keys a scenario has (`scenario/`), and what is wrong with their values (`reading.py`).
 """
 
 from __future__ import annotations

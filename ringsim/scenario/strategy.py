@@ -1,0 +1,152 @@
+"""The keys of `strategy`: how machines train together. Told apart by `name`, and by `on_failure`.
+
+What is not here: what the settings do (`strategies/`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from ringsim.scenario.settings import Duration, PositiveDuration, PositiveSize, Rate, Settings, Speed
+
+# Names that strategies give to machines of their own; a scenario must not use them for a node.
+SERVER, RENDEZVOUS, SWITCH = "server0", "rendezvous", "switch"
+
+
+class Local(Settings):
+    """One machine, the first, computes every sample: the reference for all others."""
+
+    name: Literal["local"]
+
+
+_ORDER: Any = Field(
+    default="listed",
+    description="of the ranks in the ring: as the cluster lists them, or so that neighbours are near each other",
+)
+_BUCKET_SIZE: Any = Field(
+    default=None,
+    description="all-reduce so many bytes of the gradient as soon as they are there; default: all at the end",
+)
+_CYCLE_TIME: Any = Field(
+    default=None, description="all-reduce a bucket so long after its first gradient was there, even if it is not full"
+)
+
+
+class RingAbort(Settings):
+    """Synchronous data parallelism by ring all-reduce; a death ends the job for all, as in plain MPI."""
+
+    name: Literal["ring"]
+    on_failure: Literal["abort"] = "abort"
+    timeout: Duration | None = Field(None, description="give up a receive after so long; default: never")
+    order: Literal["listed", "topology"] = _ORDER
+    bucket_size: PositiveSize | None = _BUCKET_SIZE
+    cycle_time: PositiveDuration | None = _CYCLE_TIME
+
+
+class SetAside(Settings):
+    """What becomes of a machine that failed and comes back."""
+
+    cooldown: Duration = Field(examples=["10 s"], description="how long it waits before it may join again")
+
+
+class RingElastic(Settings):
+    """Ring all-reduce that goes on without the dead and takes back those who return (Horovod elastic)."""
+
+    name: Literal["ring"]
+    on_failure: Literal["elastic"]
+    commit_every: int = Field(1, ge=1, description="steps between commits; a failure rolls back to the last one")
+    min_workers: int = Field(1, ge=1, description="below this the job waits, and at last fails")
+    reset_limit: int = Field(
+        default=100, ge=1, description="the job fails if the ring is re-formed so often without a new commit"
+    )
+    rendezvous_timeout: Duration = Field(
+        600 * 10**9, description="with fewer than min_workers the job fails when nobody comes for so long"
+    )
+    set_aside: SetAside | None = Field(None, description="default: a machine that failed never joins again")
+    timeout: Duration | None = Field(
+        30 * 10**9, description="give up a neighbour in a collective, and a member at the rendezvous, after so long"
+    )
+    order: Literal["listed", "topology"] = _ORDER
+    bucket_size: PositiveSize | None = _BUCKET_SIZE
+    cycle_time: PositiveDuration | None = _CYCLE_TIME
+
+
+class Server(Settings):
+    """The parameter server's own machine; what it does not say is as `cluster.network` says."""
+
+    speed: Speed | None = Field(default=None, description="how fast it averages; default: averaging takes no time")
+    bandwidth: Rate | None = None
+    latency: Duration | None = None
+
+
+class ParameterServerWait(Settings):
+    """One server, all workers in step (BSP); it waits for every worker, if need be for ever."""
+
+    name: Literal["parameter_server"]
+    on_failure: Literal["wait"] = "wait"
+    server: Server = Server()
+
+
+class ParameterServerTimeout(Settings):
+    """One server, all workers in step (BSP); a worker that is lost or late is dropped and the others go on."""
+
+    name: Literal["parameter_server"]
+    on_failure: Literal["timeout"]
+    timeout: Duration = Field(10 * 10**9, description="how long after the latest push the missing ones are dropped")
+    server: Server = Server()
+
+
+# (name, on_failure) -> settings. The first policy of a name is the one that holds when a file says none.
+STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
+    ("local", None): Local,
+    ("ring", "abort"): RingAbort,
+    ("ring", "elastic"): RingElastic,
+    ("parameter_server", "wait"): ParameterServerWait,
+    ("parameter_server", "timeout"): ParameterServerTimeout,
+}
+STRATEGY_NAMES = tuple(dict.fromkeys(name for name, _ in STRATEGIES))
+
+
+def policies(name: str) -> tuple[str, ...]:
+    """Return the failure policies of a strategy, the default first.
+
+    >>> policies("ring")
+    ('abort', 'elastic')
+    """
+    return tuple(policy for key, policy in STRATEGIES if key == name and policy is not None)
+
+
+def added_machines(strategy: Settings) -> tuple[str, ...]:
+    """Return the names of the machines that a strategy adds to those of the cluster.
+
+    >>> added_machines(ParameterServerWait(name="parameter_server")), added_machines(Local(name="local"))
+    (('server0',), ())
+    """
+    if isinstance(strategy, (ParameterServerWait, ParameterServerTimeout)):
+        return (SERVER,)
+    return (RENDEZVOUS,) if isinstance(strategy, RingElastic) else ()
+
+
+def _strategy_tag(value: Any) -> str | None:
+    """Return which settings a strategy's mapping is for; None when name or on_failure is not one that exists."""
+    fields = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    name = fields.get("name")
+    if name not in STRATEGY_NAMES:
+        return None
+    default = (policies(name) or (None,))[0]
+    policy = fields.get("on_failure", default)
+    if default is None:
+        return str(name)
+    return f"{name}/{policy}" if policy in policies(name) else None
+
+
+Strategy = Annotated[
+    Annotated[Local, Tag("local")]
+    | Annotated[RingAbort, Tag("ring/abort")]
+    | Annotated[RingElastic, Tag("ring/elastic")]
+    | Annotated[ParameterServerWait, Tag("parameter_server/wait")]
+    | Annotated[ParameterServerTimeout, Tag("parameter_server/timeout")],
+    Discriminator(_strategy_tag),
+]

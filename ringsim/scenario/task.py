@@ -1,0 +1,95 @@
+"""The keys of `task`: what is learned, from what, how, and for how long."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ringsim.scenario.settings import Settings, Share, Work
+
+DIGITS_TRAIN_SIZE = 1_437  # The shipped digits: 1,797 images, of which every fifth is for testing.
+
+
+class Digits(Settings):
+    """Handwritten digits: 1,797 real images of 8x8 (UCI), 1,437 to train on and 360 to test on. Shipped."""
+
+    kind: Literal["digits"]
+
+
+class Synthetic(Settings):
+    """Clouds of points, one around each class's seeded centre; a fifth more are drawn to test on."""
+
+    kind: Literal["synthetic"]
+    samples: int = Field(1_024, ge=1, le=10_000_000, description="points to train on")
+    features: int = Field(32, ge=1, le=100_000, description="numbers in a point")
+    classes: int = Field(10, ge=2, le=10_000)
+    noise: float = Field(1.0, ge=0, le=1_000, description="spread around the centre; the centres have spread 1")
+
+
+class Softmax(Settings):
+    """One linear layer: softmax regression."""
+
+    kind: Literal["softmax"]
+
+
+class Mlp(Settings):
+    """Fully connected layers with ReLU between them."""
+
+    kind: Literal["mlp"]
+    hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
+        default=(128,), strict=False, description="widths of the hidden layers"
+    )
+
+
+class Cnn(Settings):
+    """The MNIST network of the Keras and Horovod examples: conv 32, conv 64, max pool, dense 128, dense."""
+
+    kind: Literal["cnn"]
+
+
+class Sgd(Settings):
+    """Plain stochastic gradient descent."""
+
+    kind: Literal["sgd"]
+    learning_rate: float = Field(default=0.1, gt=0, le=1_000)
+
+
+class Momentum(Settings):
+    """Gradient descent with a velocity: v = momentum * v + gradient."""
+
+    kind: Literal["momentum"]
+    learning_rate: float = Field(0.1, gt=0, le=1_000)
+    momentum: float = Field(0.9, ge=0, lt=1)
+
+
+class Adam(Settings):
+    """Adam (Kingma and Ba 2015): a step size of its own for each parameter."""
+
+    kind: Literal["adam"]
+    learning_rate: float = Field(0.001, gt=0, le=1_000)
+    b1: float = Field(0.9, ge=0, lt=1)
+    b2: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0, le=1)
+
+
+class Task(Settings):
+    """What is learned, from what, how and for how long."""
+
+    dataset: Annotated[Digits | Synthetic, Field(discriminator="kind")] = Digits(kind="digits")
+    model: Annotated[Softmax | Mlp | Cnn, Field(discriminator="kind")] = Mlp(kind="mlp")
+    epochs: int | None = Field(None, ge=1, le=1_000_000, description="passes over the training samples (or say steps)")
+    steps: int | None = Field(None, ge=1, le=100_000_000, description="updates (or say epochs)")
+    batch_size: int = Field(32, ge=1, le=1_000_000, description="samples a step for each worker")
+    optimizer: Annotated[Sgd | Momentum | Adam, Field(discriminator="kind")] = Sgd(kind="sgd")
+    learning_rate_scaling: Literal["none", "linear", "sqrt", "inverse"] = Field(
+        "none", description="how the rate follows the number of workers k: times 1, k, sqrt(k) or 1/k"
+    )
+    warm_up_epochs: float = Field(
+        0.0, ge=0, le=1_000_000, description="the scaled rate is reached gradually over so many epochs (Goyal 2018)"
+    )
+    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: only at the end")
+    target_accuracy: Share | None = Field(None, description="stop at the first evaluation that reaches it")
+    flop_per_sample: Work | None = Field(
+        None, description="work of one sample, forward and backward; default: counted from the model's shape"
+    )
