@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ringsim.result import EpochSamples, Failure, Samples, StepRow
 from ringsim.trace import Event
@@ -164,8 +165,22 @@ def _mean_loss(events: Sequence[Event]) -> float | None:
     return float(sum(event.fields["loss"] * event.fields["samples"] for event in events) / total)
 
 
-def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str, at_ns: int, full_size: int) -> Failure:
-    """Return what a fault on `node` (which has `ranks`) at `at_ns` did, where `full_size` workers are all there are."""
+class Strike(Protocol):
+    """A fault that has happened: what it struck, which ranks the others may miss, and from when to when."""
+
+    @property
+    def struck(self) -> str: ...
+    @property
+    def ranks(self) -> Sequence[str]: ...
+    @property
+    def at_ns(self) -> int: ...
+    @property
+    def ended_at_ns(self) -> int | None: ...
+
+
+def failure(events: Sequence[Event], kind: str, strike: Strike, full_size: int) -> Failure:
+    """Return what a fault did, where `full_size` workers are all there are."""
+    at_ns, ranks = strike.at_ns, strike.ranks
     later = [event for event in events if event.time_ns >= at_ns]
     signs = [event.time_ns for event in later if _is_sign(event, ranks)]
     # Where the news takes any time at all, a sign at the very instant of the fault is of an earlier one.
@@ -182,9 +197,10 @@ def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str,
         if event.kind == "restore" and event.fields["generation"] == first
     ]
     return Failure(
-        node=node,
+        node=strike.struck,
         kind=kind,
         at_ns=at_ns,
+        ended_at_ns=strike.ended_at_ns,
         detected_at_ns=detected_at_ns,
         resumed_at_ns=next((event.time_ns for event in updates), None),
         recovered_at_ns=next((e.time_ns for e in updates if e.fields["world_size"] == full_size), None),
@@ -193,7 +209,10 @@ def failure(events: Sequence[Event], kind: str, ranks: Sequence[str], node: str,
 
 
 def _is_sign(event: Event, ranks: Sequence[str]) -> bool:
-    """Say whether a node learns by this event that one of `ranks` is gone: it names one of them, or nobody at all."""
+    """Say whether a node learns by this event that one of `ranks` is gone: it names one of them, or nobody at all.
+
+    No ranks: a link between switches, say, where whoever misses anybody may miss it for that.
+    """
     if event.kind == "peer_lost":
-        return event.fields["peer"] in ranks
-    return event.kind == "receive_timeout" and event.fields["source"] in (None, *ranks)
+        return event.fields["peer"] in ranks or not ranks
+    return event.kind == "receive_timeout" and (event.fields["source"] in (None, *ranks) or not ranks)

@@ -54,11 +54,12 @@ class EpochSamples(Samples):
 
 @dataclass(frozen=True)
 class Failure:
-    """What one fault did. Times are None where it never came to that."""
+    """What one fault did, each time that it struck. Times are None where it never came to that."""
 
-    node: str
+    node: str  # what it struck: a machine, or a link, or what a partition separates
     kind: str
     at_ns: int
+    ended_at_ns: int | None  # the machine was back, the link up again, the partition healed
     detected_at_ns: int | None  # the first survivor that saw an error
     resumed_at_ns: int | None  # the first update after that
     recovered_at_ns: int | None  # the first update with all workers again

@@ -20,7 +20,7 @@ from ringsim.learning.runtime import environment
 from ringsim.learning.sampler import Sampler
 from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
-from ringsim.scenario import Scenario, train_size, worker_names, worker_shares
+from ringsim.scenario import Churn, Scenario, struck, train_size, worker_names, worker_shares
 from ringsim.scenario_file.checks import refuse_conflicts
 from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
@@ -128,9 +128,8 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         collectives_by_messages=played.collectives.by_messages,
         nodes=tuple(_node_time(name, played) for name in workers),
         failures=tuple(
-            accounting.failure(events, fault.kind, injected.ranks, fault.node, injected.at_ns, len(workers))
+            accounting.failure(events, scenario.faults[injected.number].kind, injected, len(workers))
             for injected in played.injected
-            for fault in [scenario.faults[injected.number]]
         ),
         faults_not_reached=_fault_lines(scenario, {*range(len(scenario.faults))} - reached - played.not_applicable),
         faults_not_applicable=_fault_lines(scenario, played.not_applicable),
@@ -193,7 +192,12 @@ def _fault_lines(scenario: Scenario, numbers: set[int] | frozenset[int]) -> tupl
 
 def _describe(scenario: Scenario, number: int) -> str:
     fault = scenario.faults[number]
+    if isinstance(fault, Churn):
+        return f"churn of {struck(fault)}"
     at = fault.at
-    when = format_duration(at.time) if at.time is not None else f"step {at.step}"
+    if at.every is not None:
+        when = "again and again"
+    else:
+        when = f"at {format_duration(at.time)}" if at.time is not None else f"at step {at.step}"
     segment = "" if at.segment is None else f", segment {at.segment}"
-    return f"{fault.kind} of {fault.node} at {when}{segment}"
+    return f"{fault.kind} of {struck(fault)} {when}{segment}"

@@ -367,9 +367,7 @@ BROKEN_FILES = [
     (
         "node with a reserved name",
         BASE.replace("nodes: 4", "nodes: [{name: server3}]"),
-        [
-            'f.yaml:6:18: cluster.nodes[0].name: "server3" is a name that ringsim keeps for a machine of its own; choose another'
-        ],
+        ['f.yaml:6:18: cluster.nodes[0].name: "server3" is a name that ringsim keeps for itself; choose another'],
     ),
     (
         "step beyond the last",

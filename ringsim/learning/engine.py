@@ -18,7 +18,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -70,8 +70,8 @@ class Deferred:
 class OptimizerState:
     """What an optimizer remembers between updates: its arrays, read-only, in a fixed order. SGD has none."""
 
-    id: int
     leaves: tuple[np.ndarray, ...]
+    id: int = field(init=False, default_factory=itertools.count().__next__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,6 @@ class Engine:
         self.size = self.layout.size
         self._train = (jnp.asarray(self.dataset.train_x), jnp.asarray(self.dataset.train_y))
         self._test = (jnp.asarray(self.dataset.test_x), jnp.asarray(self.dataset.test_y))
-        self._ids = itertools.count()
         self._initial: ModelState | None = None
         # The same arrays as JAX has them, to pass them on without a copy.
         self._on_device: WeakKeyDictionary[Version | OptimizerState, Any] = WeakKeyDictionary()
@@ -160,13 +159,13 @@ class Engine:
         if array.dtype != np.float32 or array.shape != (self.size,):
             raise ValueError(f"expected {self.size} float32 numbers, not {array.dtype} {list(array.shape)}")
         if not self.share_replicas:
-            return Version(next(self._ids), _read_only(array))
+            return Version(_read_only(array))
         bits = np.ascontiguousarray(array).view(np.uint32)
         # Any two equal arrays have equal sums. Two others with one sum merely push each other out of the table.
         fingerprint = int(np.add.reduce(bits, dtype=np.uint32))
         found = self._by_fingerprint.get(fingerprint)
         if found is None or not np.array_equal(found.array.view(np.uint32), bits):
-            found = Version(next(self._ids), _read_only(array))
+            found = Version(_read_only(array))
             self._by_fingerprint[fingerprint] = found
         return found
 
@@ -268,8 +267,8 @@ class Engine:
 
     def _state(self, flat: jax.Array, memory: tuple[jax.Array, ...]) -> ModelState:
         """Return a new state whose NumPy arrays are views of what JAX computed."""
-        parameters = Version(next(self._ids), np.asarray(flat))
-        optimizer = OptimizerState(next(self._ids), tuple(np.asarray(leaf) for leaf in memory))
+        parameters = Version(np.asarray(flat))
+        optimizer = OptimizerState(tuple(np.asarray(leaf) for leaf in memory))
         self._on_device[parameters] = flat
         self._on_device[optimizer] = memory
         return ModelState(parameters, optimizer)

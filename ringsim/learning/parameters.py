@@ -6,9 +6,10 @@ the other, inside a jitted function too. What is not here: arithmetic on paramet
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,13 @@ from ringsim.learning.pinned import jax, jnp
 class Version:
     """One state of the parameters (or of a gradient): float32 [size], read-only.
 
-    Two versions are equal when they are the same object: an engine gives each an `id` once, and never compares bytes to
-    answer. Where bytes that are equal should become one version, `Engine.share` does that. To change a version, copy
-    its array and share the copy.
+    Two versions are equal when they are the same object: each has an `id` of its own, which a copy does not take over,
+    and nobody compares bytes to answer. Where bytes that are equal should become one version, `Engine.share` does that.
+    To change a version, copy its array and share the copy.
     """
 
-    id: int
     array: np.ndarray
+    id: int = field(init=False, default_factory=itertools.count().__next__)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pydantic import Field
 
 from ringsim.scenario.cluster import Cluster, Host
-from ringsim.scenario.faults import Crash
+from ringsim.scenario.faults import Fault
 from ringsim.scenario.settings import Duration, Name, Settings
 from ringsim.scenario.strategy import Strategy
 from ringsim.scenario.task import DIGITS_TRAIN_SIZE, Synthetic, Task
@@ -21,7 +21,7 @@ class Scenario(Settings):
     task: Task = Field(examples=[{"steps": 20}])
     cluster: Cluster = Field(examples=[{"nodes": 4}])
     strategy: Strategy = Field(examples=[{"name": "ring"}])
-    faults: tuple[Crash, ...] = Field(
+    faults: tuple[Fault, ...] = Field(
         (),
         strict=False,
         examples=[[{"kind": "crash", "node": "node0", "at": "3 s"}]],

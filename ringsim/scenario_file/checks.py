@@ -1,7 +1,7 @@
-"""Keys of a scenario that are each right alone and must agree with each other: a fault's node is one of the cluster's.
+"""Keys of a scenario that are each right alone and must agree with each other: `min_workers` with the machines.
 
-What is not here: those of the network (`network.py`), the shape of each key (`scenario/`), and where a mistake stands
-in a file (`reading.py`).
+What is not here: those of the network (`network.py`) and of the faults (`faults.py`), the shape of each key
+(`scenario/`), and where a mistake stands in a file (`reading.py`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ from collections.abc import Iterator
 
 from ringsim.errors import Problem, ScenarioInvalid
 from ringsim.scenario import (
+    ANY,
     RENDEZVOUS,
-    SERVER,
     SWITCH,
     Cnn,
-    Crash,
-    RingAbort,
     RingElastic,
     Scenario,
     Straggle,
     Synthetic,
-    planned_steps,
     worker_names,
 )
 from ringsim.scenario_file.conflict import Conflict
+from ringsim.scenario_file.faults import fault_conflicts
 from ringsim.scenario_file.network import network_conflicts
 from ringsim.scenario_file.strict_yaml import Path, dotted
-from ringsim.scenario_file.words import no_machine
 from ringsim.units import SHARE
 
 _WHOLE = SHARE.parse("100 %")
@@ -49,9 +46,7 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
     yield from _check_shares(scenario)
     yield from _check_workers(scenario)
     yield from network_conflicts(scenario)
-    for index, fault in enumerate(scenario.faults):
-        yield from _check_target(scenario, fault, ("faults", index, "node"))
-        yield from _check_instant(scenario, fault, ("faults", index, "at"))
+    yield from fault_conflicts(scenario)
 
 
 def refuse_conflicts(scenario: Scenario) -> None:
@@ -92,8 +87,8 @@ def _check_names(scenario: Scenario) -> Iterator[Conflict]:
     first: dict[str, int] = {}
     for index, host in enumerate(scenario.cluster.nodes):
         path = ("cluster", "nodes", index, "name")
-        if host.name in (RENDEZVOUS, SWITCH) or re.fullmatch(r"server[0-9]+", host.name):
-            yield Conflict(path, f'"{host.name}" is a name that ringsim keeps for a machine of its own; choose another')
+        if host.name in (ANY, RENDEZVOUS, SWITCH) or re.fullmatch(r"server[0-9]+", host.name):
+            yield Conflict(path, f'"{host.name}" is a name that ringsim keeps for itself; choose another')
         if host.name in first:
             earlier = ("cluster", "nodes", first[host.name])
             sentence = f'"{host.name}" is the name of {dotted(earlier)} already; choose another'
@@ -125,53 +120,3 @@ def _check_workers(scenario: Scenario) -> Iterator[Conflict]:
     if isinstance(strategy, RingElastic) and strategy.min_workers > workers:
         sentence = f"must be at most {workers}, the number of workers, not {strategy.min_workers}"
         yield Conflict(("strategy", "min_workers"), sentence, (("strategy",), ("cluster", "nodes")))
-
-
-def _check_target(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conflict]:
-    names = [host.name for host in scenario.cluster.nodes]
-    if fault.node in (*names, SERVER, RENDEZVOUS):
-        return
-    rests_on = path, *(("cluster", "nodes", index, "name") for index in range(len(names)))
-    yield Conflict(path, no_machine(fault.node, names, (SERVER, RENDEZVOUS)), rests_on)
-
-
-def _check_instant(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conflict]:
-    at, instant = fault.at, tuple((*path, key) for key in ("time", "step", "segment"))
-    if at.segment is not None and at.step is None:
-        sentence = "lacks its step; write both, such as {step: 12, segment: 3}"
-        yield Conflict((*path, "segment"), sentence, instant)
-    elif at.time is None and at.step is None:
-        yield Conflict(path, "lacks an instant; write a time, such as 3 s, or a step, such as {step: 12}", instant)
-    elif at.time is not None and at.step is not None:
-        yield Conflict(path, "has both a time and a step; keep one of them", instant)
-    if at.step is not None and fault.node in (SERVER, RENDEZVOUS):
-        sentence = f"is a worker's progress, and {fault.node} has none; write a time, such as at: 3 s"
-        yield Conflict((*path, "step"), sentence, ((*path, "step"), (*path[:-1], "node")))
-    elif at.step is not None:
-        yield from _check_step(scenario, at.step, (*path, "step"))
-        yield from _check_segment(scenario, at.segment, (*path, "segment"))
-
-
-def _check_step(scenario: Scenario, step: int, path: Path) -> Iterator[Conflict]:
-    task = scenario.task
-    if (task.epochs is None) == (task.steps is None):
-        return
-    last = planned_steps(scenario) - 1
-    if step > last:
-        sentence = f"is beyond the last step, which is {last} (steps count from 0), not {step}"
-        length = ("task", "epochs"), ("task", "steps")
-        by_data = (("task", "dataset"), ("task", "batch_size"), ("cluster", "nodes")) if task.epochs else ()
-        yield Conflict(path, sentence, (path, *length, *by_data))
-
-
-def _check_segment(scenario: Scenario, segment: int | None, path: Path) -> Iterator[Conflict]:
-    strategy = scenario.strategy
-    if segment is None or not isinstance(strategy, (RingAbort, RingElastic)):
-        return
-    if strategy.bucket_size is not None or strategy.cycle_time is not None:
-        return  # How many buckets there are, and so how many messages, follows from the model.
-    ranks = len(worker_names(scenario))
-    last = 2 * (ranks - 1)
-    if segment > last:
-        sentence = f"is beyond the last message of a step, which is {last} in a ring of {ranks}, not {segment}"
-        yield Conflict(path, sentence, (path, ("cluster", "nodes"), ("strategy",)))

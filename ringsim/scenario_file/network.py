@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ringsim.scenario import (
     RENDEZVOUS,
@@ -29,6 +29,7 @@ from ringsim.scenario_file.conflict import Conflict
 from ringsim.scenario_file.strict_yaml import Path, dotted
 from ringsim.scenario_file.words import close, listed, no_machine, shortened
 from ringsim.topology.build import edges
+from ringsim.topology.edge import Edge
 from ringsim.topology.fat_tree import ports
 from ringsim.topology.graph import directions
 from ringsim.units import SHARE
@@ -63,6 +64,19 @@ def may_be_added(name: str) -> bool:
     (True, False)
     """
     return name == RENDEZVOUS or re.fullmatch(r"server[0-9]+", name) is not None
+
+
+def network_edges(scenario: Scenario) -> Mapping[tuple[str, str], Edge]:
+    """Return each direction of each link between the cluster's machines and switches; none if there are mistakes.
+
+    >>> scenario = Scenario.model_validate({"name": "a", "task": {"steps": 2}, "cluster": {"nodes": 2}, "strategy":
+    ...     {"name": "ring"}})
+    >>> list(network_edges(scenario))[:2]
+    [('node0', 'switch'), ('switch', 'node0')]
+    """
+    if any(_check_topology(scenario)) or any(_check_links(scenario, {})):
+        return {}
+    return edges(scenario.cluster.network, scenario.cluster.nodes)
 
 
 # --- topology ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any
 
 from ringsim.errors import Problem, ScenarioInvalid, UsageError
 from ringsim.scenario import Scenario, Settings
+from ringsim.scenario_file import failure_rows
 from ringsim.scenario_file.checks import conflicts
 from ringsim.scenario_file.network import may_be_added
 from ringsim.scenario_file.shape import (
@@ -100,7 +101,7 @@ def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), 
         raise _invalid(written, findings)
     written.spell_out()
     notes = _override(written, overrides, seed)
-    findings += _read_graph(written)
+    findings += _read_graph(written) + _read_failures(written)
     scenario, more = _check(written.data)
     if scenario is None or findings or more:
         raise _invalid(written, findings + more)
@@ -305,6 +306,29 @@ def _read_graph(written: _Written) -> list[Finding]:
             words for given, words in written.given.items() if given == path[: len(given)]
         )
     return []
+
+
+def _read_failures(written: _Written) -> list[Finding]:
+    """Put a fault for each row of a file in place of one that names the file; those after the first come last."""
+    faults = value_at(written.data, ("faults",))
+    findings = []
+    for index, fault in enumerate(list(faults) if isinstance(faults, list) else []):
+        at, path = value_at(fault, ("at",)), ("faults", index, "at", "file")
+        if not isinstance(at, dict) or not isinstance(at.get("file"), str):
+            continue
+        if len(at) > 1:
+            findings.append(Finding(path, "says the times; keep no other key beside it"))
+        else:
+            try:
+                rows = failure_rows.read(FilePath(written.source).parent / at["file"])
+            except ValueError as error:
+                findings.append(Finding(path, one_line(str(error))))
+            else:
+                faults[index], *more = failure_rows.spread(fault, rows)
+                faults.extend(more)
+                continue
+        at["file"] = BROKEN
+    return findings
 
 
 def _machine_names(nodes: Any) -> list[str]:

@@ -195,7 +195,7 @@ def _finding(error: dict[str, Any], data: Any) -> Finding:
         return _missing_key(path, data)
     if error["type"] == "extra_forbidden":
         return _unknown_key(path, data)
-    if len(models) > 1 and isinstance(value, dict):
+    if len(models) > 1 and isinstance(value, dict) and error["type"] != "tuple_type":
         return _unclear_variant(path, models, value)
     if models and error["type"] not in ("value_error", "tuple_type", "too_short"):
         return Finding(path, _wrong_mapping(info, models, value))

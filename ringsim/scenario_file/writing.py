@@ -127,16 +127,30 @@ cluster:
 {background}
 strategy:
 {strategy}
-# What goes wrong, and when. `node` is a machine of the cluster, or one that the strategy adds (server0, rendezvous);
-# `at` is a virtual time, such as 3 s, or a step and, in a ring, a message of that step (segment).
+# What goes wrong, and when. `node` is a machine of the cluster, or one that the strategy adds (server0, rendezvous), or
+# any (drawn anew each time); `at` is a virtual time, such as 3 s, a step and, in a ring, a message of that step
+# (segment), or comes again and again: every, with kind exponential (mean), weibull (scale, shape), llama_3 or li_2014
+# (accelerated), from start to stop; or the rows of a file: {{file: failures.csv}}.
 # notice: reset (peers see the connection break) or silence (nothing comes any more).
 #faults:
 #- {{kind: crash, node: {victim}, at: {at}, restart_after: 2 s, notice: reset}}
-"""
+#- {{kind: pause, node: {victim}, at: 3 s, lasts: 200 ms}}  # it stands still
+#- {{kind: slow_down, node: {victim}, at: 3 s, lasts: 2 s, factor: 4}}
+#- {{kind: churn, up: {{kind: exponential, mean: 20 s}}, down: {{kind: exponential, mean: 2 s}}}}  # of all, or of: nodes
+#- {{kind: link_down, source: {victim}, target: switch, at: 3 s, lasts: 1 s, one_way: true}}
+#- {{kind: link_degrade, source: {victim}, target: switch, at: 3 s, bandwidth: 1 Mbit/s, latency: 20 ms}}
+#- {{kind: drop, source: {victim}, target: switch, at: 3 s, probability: 5 %}}
+#- {{kind: corrupt, source: {victim}, target: switch, at: 3 s, probability: 5 %, detected: false}}
+#- {{kind: switch_down, switch: switch, at: 3 s, restart_after: 2 s}}
+{partition}"""
 
 _BACKGROUND = """\
     #background:
     #- {source: node0, target: node1, rate: 20 Mbit/s, start: 1 s, stop: 9 s, burst: 10 ms, pause: 90 ms}
+"""
+
+_PARTITION = """\
+#- {kind: partition, groups: [[node0], [node1]], at: 3 s, lasts: 1 s}
 """
 
 _ONE = """\
@@ -178,6 +192,7 @@ def template(nodes: int, name: str) -> str:
         nodes=nodes,
         strategy=_ONE if nodes == 1 else _SEVERAL,
         background="" if nodes == 1 else _BACKGROUND,
+        partition="" if nodes == 1 else _PARTITION,
         victim=f"node{min(2, nodes - 1)}",
         at="3 s" if nodes == 1 else f"{{step: 4, segment: {min(3, 2 * (nodes - 1))}}}",
     )

@@ -6,6 +6,7 @@ What is not here: how flows share links (`sharing.py`).
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import simpy
@@ -18,41 +19,68 @@ from ringsim.world.sharing import ENDLESS, NANO, Sharing, Task
 from ringsim.world.traffic import acknowledged_bytes
 
 
+@dataclass(eq=False)
+class _Spell:
+    """A flow from when it begins to when it ends. `task`: it flows; `limit`: the resource that holds it to its rate."""
+
+    flow: Background
+    limit: int | None
+    route: Route
+    task: Task | None = None
+
+
 class BackgroundTraffic:
     """All background flows of a run, and the bytes that they have sent on each link direction."""
 
     def __init__(self, network: Network, sharing: Sharing):
         self._network = network
         self._sharing = sharing
-        self._under_way: dict[Task, Route] = {}
+        self._under_way: list[_Spell] = []
         self._sent: dict[Link, int] = {}
 
     def play(self, flow: Background) -> Generator[Any, Any, None]:
         """Send one flow, as a process of the world."""
-        route = self._network.route(flow.source, flow.target)
-        resources, weights = route.resources, route.weights
-        if flow.rate is not None:
-            # A resource of its own that is as fast as the flow may be.
-            resources = (*resources, self._sharing.resource(flow.rate))
-            weights = None if weights is None else (*weights, weights[0])
-        # After everybody's messages and timers.
-        key = ((1 << 40, 0, 0), flow.source, flow.target)
+        # A resource of its own that is as fast as the flow may be.
+        limit = None if flow.rate is None else self._sharing.resource(flow.rate)
         for begin_ns, end_ns in _spells(flow):
             yield self._at(begin_ns, flow)
-            self._network.announce(route.resources)
-            task = Task(ENDLESS, resources, Phase.DEPART, key, _nothing, weights)
-            self._under_way[task] = route
-            self._sharing.begin(task)
+            spell = _Spell(flow, limit, self._network.route(flow.source, flow.target))
+            self._under_way.append(spell)
+            self._begin(spell)
             if end_ns is None:
                 return
             yield self._at(end_ns, flow)
-            self._end(task)
+            self._end(spell)
+            self._under_way.remove(spell)
+
+    def look(self) -> None:
+        """Links are not what they were: flows stop where no way is open, and begin where one is again."""
+        for spell in self._under_way:
+            route = self._network.route(spell.flow.source, spell.flow.target)
+            if route.is_open != (spell.task is not None):
+                self._end(spell)
+                spell.route = route
+                self._begin(spell)
 
     def close_books(self) -> dict[Link, int]:
         """End what is under way, and return how many bytes were sent on each link direction."""
-        for task in list(self._under_way):
-            self._end(task)
+        for spell in self._under_way:
+            self._end(spell)
         return self._sent
+
+    def _begin(self, spell: _Spell) -> None:
+        route = spell.route
+        if not route.is_open:
+            return
+        self._network.announce(route.resources)
+        resources, weights = route.resources, route.weights
+        if spell.limit is not None:
+            resources = (*resources, spell.limit)
+            weights = None if weights is None else (*weights, weights[0])
+        # After everybody's messages and timers.
+        key = ((1 << 40, 0, 0), spell.flow.source, spell.flow.target)
+        spell.task = Task(ENDLESS, resources, Phase.DEPART, key, _nothing, weights)
+        self._sharing.begin(spell.task)
 
     def _at(self, when_ns: int, flow: Background) -> simpy.Event:
         clock = self._network.clock
@@ -60,9 +88,11 @@ class BackgroundTraffic:
         clock.at(when_ns, Phase.WAKE, (1 << 40, flow.source, flow.target), lambda: _succeed(event), daemon=True)
         return event
 
-    def _end(self, task: Task) -> None:
-        route = self._under_way.pop(task)
-        passed_bytes = self._sharing.stop(task) // (8 * NANO)
+    def _end(self, spell: _Spell) -> None:
+        if spell.task is None:
+            return
+        route, passed_bytes = spell.route, self._sharing.stop(spell.task) // (8 * NANO)
+        spell.task = None
         for link in route.links:
             self._sent[link] = self._sent.get(link, 0) + passed_bytes
         for link in route.back:

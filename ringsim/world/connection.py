@@ -58,12 +58,15 @@ class Transfer:
         "connection",
         "conversation",
         "done",
+        "is_wrong",
         "left_ns",
         "life",
         "moment",
         "number",
         "on_left",
+        "passed",
         "payload",
+        "rest",
         "sender",
         "since_ns",
         "size_bytes",
@@ -96,6 +99,9 @@ class Transfer:
         self.left_ns = NEVER  # as far as is known
         self.on_left: Callable[[], None] | None = None
         self.task: Task | None = None  # its flow, if it is not alone on its route
+        self.is_wrong = False  # a bit of it was flipped, and nobody has noticed
+        self.passed = 0  # of the present chunk, in 1e-9 bit, before its flow was held up
+        self.rest: int | None = None  # ... and what is left of the chunk, while it is
         self.done = True
 
     def sent(self, timeout_ns: int | None = None) -> Operation[None]:
@@ -130,6 +136,7 @@ class Connection:
     """From one life of a node to another node, on one channel: messages in order, one at a time."""
 
     __slots__ = (
+        "arrives_ns",
         "broken",
         "channel",
         "count",
@@ -167,6 +174,7 @@ class Connection:
         self.queue: deque[Transfer] = deque()
         self.current: Transfer | None = None  # the latest that went on its way, until it arrives
         self.free_ns = 0  # when the last byte of `current` leaves, as far as is known
+        self.arrives_ns = 0  # when the latest that has left arrives: nothing arrives before it
         self.departure: Entry | None = None  # of `current`, if somebody must be told
         self.count = 0
         self.sent: dict[int, int] = {}  # how many messages went on their way and were not broken, by size
@@ -192,7 +200,9 @@ class Route:
     latency_ns: int
     capacity: int
     drop_ppm: tuple[int, ...]
+    corrupt_ppm: tuple[tuple[int, int], ...] = ()  # by link: of all messages, and of those that a checksum finds
+    is_open: bool = True  # something can pass
 
     @property
     def loses(self) -> bool:
-        return any(self.drop_ppm)
+        return any(self.drop_ppm) or bool(self.corrupt_ppm)

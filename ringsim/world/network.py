@@ -8,7 +8,11 @@ A message waits until those before it on its connection (source, destination, ch
 busy for the per-message overhead, then flows over all links of its route at once (cut through); it arrives one path
 latency after its last byte has left. Links are full duplex: each direction is a resource of its own.
 
-What is not here: messages and connections as such (`connection.py`), what a node does with a message (`node.py`,
+A link may be down for a while, or a partition in the way: what is on its way then waits, and flows on when its way is
+open again (over TCP at the next retransmission). What has left by then arrives.
+
+What is not here: messages and connections as such (`connection.py`), what is the matter with links (`conditions.py`),
+what a node does with a message (`node.py`,
 `seat.py`), how rates are worked out (`sharing.py`), the graph and its routes (`topology/`), what a transport adds to a
 message (`transport.py`), background traffic (`background.py`), and the sums of what was sent (`traffic.py`).
 """
@@ -16,7 +20,7 @@ message (`transport.py`), background traffic (`background.py`), and the sums of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ringsim import seeds
@@ -24,7 +28,9 @@ from ringsim.scenario import Host, Tcp
 from ringsim.scenario import Network as Settings
 from ringsim.topology import Routes, build
 from ringsim.world.clock import Clock, Phase
+from ringsim.world.conditions import Conditions, LinkState
 from ringsim.world.connection import NEVER, Address, Connection, Link, Route, Transfer
+from ringsim.world.corruption import flipped
 from ringsim.world.mailbox import Channel
 from ringsim.world.sharing import NANO, Sharing, Task
 from ringsim.world.traffic import Traffic, added_up
@@ -71,11 +77,14 @@ class Network:
         everybody = list(hosts)
         self.graph: Graph = build(settings, everybody, list(extra))
         self._routing = Routes(self.graph, everybody)
+        self.conditions = Conditions(self.graph)
         self._resource: dict[Link, int] = {
             (end, to): sharing.resource(attributes["bandwidth"]) for end, to, attributes in self.graph.edges(data=True)
         }
         self._routes: dict[Link, Route] = {}
         self._connections: dict[tuple[str, int, str, Channel], Connection] = {}
+        self._held_up: dict[Connection, int] = {}  # whose current message cannot flow, and since when
+        self._waiting: list[tuple[str, str, Callable[[], None]]] = []  # for a way between two hosts to be open
         # Resources that somebody must hear of before a flow begins there.
         self.claims: dict[int, Callable[[int], None]] = {}
 
@@ -90,7 +99,7 @@ class Network:
 
     def _find(self, source: str, target: str) -> Route:
         links = self._routing.links(source, target)
-        attributes = [self.graph.edges[link] for link in links]
+        states = [self.conditions.link(link) for link in links]
         weights = {self._resource[link]: 1 for link in links}
         back: tuple[Link, ...] = ()
         transport = self.settings.transport
@@ -106,9 +115,11 @@ class Network:
             weights=tuple(weights.values()) if back else None,
             links=links,
             back=back,
-            latency_ns=sum(int(edge["latency_ns"]) for edge in attributes),
-            capacity=min(int(edge["bandwidth"]) for edge in attributes),
-            drop_ppm=tuple(int(edge["drop"]) for edge in attributes),
+            latency_ns=sum(state.latency_ns for state in states),
+            capacity=min(state.bandwidth for state in states),
+            drop_ppm=tuple(state.drop_ppm for state in states),
+            corrupt_ppm=_corrupting(states),
+            is_open=not any(state.is_down for state in states) and not self.conditions.separate(source, target),
         )
 
     def latency_ns(self, source: str, target: str) -> int:
@@ -122,8 +133,12 @@ class Network:
         if connection is None:
             route, window = self.route(source.host, target.host), self._window(source, target)
             connection = self._connections[key] = Connection(self, source, target, channel, route, window)
-            connection.is_plain = window is OPEN and not self.settings.message_overhead and not route.loses
+            connection.is_plain = self._is_plain(connection)
         return connection
+
+    def _is_plain(self, connection: Connection) -> bool:
+        route = connection.route
+        return connection.window is OPEN and not self.settings.message_overhead and not route.loses and route.is_open
 
     def _window(self, source: Address, target: Address) -> Window:
         """Return what a new connection may send before it hears of its peer."""
@@ -180,7 +195,7 @@ class Network:
             if duration_ns is None:
                 duration_ns = self.transmission_ns(connection, size_bytes)
             left_ns = connection.free_ns = transfer.left_ns = transfer.since_ns + duration_ns
-            arrival_ns = left_ns + connection.route.latency_ns
+            arrival_ns = connection.arrives_ns = max(connection.arrives_ns, left_ns + connection.route.latency_ns)
             self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
             if connection.queue or transfer.on_left is not None:
                 self._watch_departure(connection)
@@ -192,6 +207,9 @@ class Network:
     def _flow(self, connection: Connection, transfer: Transfer) -> None:
         wire_bytes = wire_size_bytes(self.settings.transport, transfer.size_bytes)
         now_ns = self.clock.now_ns
+        if not connection.route.is_open:
+            self._hold_up(connection)
+            return
         ready_ns = connection.window.ready_ns(now_ns)
         if ready_ns > now_ns:
             self._flow_later(connection, transfer, ready_ns)
@@ -219,7 +237,7 @@ class Network:
     def flow_ended(self, transfer: Transfer) -> None:
         """The flow of a message has ended: it has left, or goes on in another round, or was lost."""
         connection, now_ns, window = transfer.connection, self.clock.now_ns, transfer.connection.window
-        transfer.task = None
+        transfer.task, transfer.passed = None, 0
         window.ended(now_ns)
         if window.has_more:
             self._flow(connection, transfer)
@@ -240,23 +258,35 @@ class Network:
     def _is_lost(self, transfer: Transfer) -> bool:
         """Draw whether a link loses a message whose last byte leaves now. What it has sent is sent, and is counted."""
         connection = transfer.connection
+        drops = any(ppm and self._draw("drop", transfer, at) < ppm for at, ppm in enumerate(connection.route.drop_ppm))
+        if drops or self._is_found_corrupt(transfer):
+            connection.lost_bytes += wire_size_bytes(self.settings.transport, transfer.size_bytes)
+            return True
+        return False
+
+    def _is_found_corrupt(self, transfer: Transfer) -> bool:
+        """Draw whether a link flips a bit of a message, and say whether a checksum finds it; else it is wrong now."""
+        for at, (ppm, detected_ppm) in enumerate(transfer.connection.route.corrupt_ppm):
+            draw = self._draw("corrupt", transfer, at) if ppm else _MILLION
+            if draw < detected_ppm:
+                return True
+            if draw < ppm:
+                transfer.payload = flipped(transfer.payload, self._draw("bit", transfer, at, 1 << 62))
+                transfer.is_wrong = True
+        return False
+
+    def _draw(self, what: str, transfer: Transfer, position: int, bound: int = _MILLION) -> int:
+        connection = transfer.connection
         name = (connection.source.name, connection.source.incarnation, connection.target.name)
         channel = -1 if connection.channel is None else connection.channel
-        for position, ppm in enumerate(connection.route.drop_ppm):
-            if not ppm:
-                continue
-            when = (transfer.number, self.clock.now_ns, position)
-            if seeds.below(self._seed, "drop", *name, channel, *when, bound=_MILLION) < ppm:
-                connection.lost_bytes += wire_size_bytes(self.settings.transport, transfer.size_bytes)
-                return True
-        return False
+        when = (transfer.number, self.clock.now_ns, position)
+        return seeds.below(self._seed, what, *name, channel, *when, bound=bound)
 
     def _leaves(self, transfer: Transfer, left_ns: int) -> None:
         connection = transfer.connection
         connection.free_ns = transfer.left_ns = left_ns
-        self.clock.enter(
-            transfer, left_ns + connection.route.latency_ns, Phase.DELIVER, (connection.order, transfer.number)
-        )
+        connection.arrives_ns = max(connection.arrives_ns, left_ns + connection.route.latency_ns)
+        self.clock.enter(transfer, connection.arrives_ns, Phase.DELIVER, (connection.order, transfer.number))
 
     def _watch_departure(self, connection: Connection) -> None:
         """See to it that somebody is there when the current message leaves; one that is not alone is seen to."""
@@ -278,12 +308,13 @@ class Network:
     def rewound(self, connections: Iterable[Connection]) -> Callable[[], None]:
         """Put aside what is now on these connections, while the clock is rewound; call what is returned afterwards."""
         every = list(connections)
-        aside = [(one.current, one.queue, one.free_ns, one.departure) for one in every]
+        aside = [(one.current, one.queue, one.free_ns, one.departure, one.arrives_ns) for one in every]
         for one in every:
-            one.current, one.queue, one.free_ns, one.departure = None, deque(), 0, None
+            one.current, one.queue, one.free_ns, one.departure, one.arrives_ns = None, deque(), 0, None, 0
 
         def back() -> None:
-            for one, (current, queue, free_ns, departure) in zip(every, aside, strict=True):
+            for one, (current, queue, free_ns, departure, arrives_ns) in zip(every, aside, strict=True):
+                one.arrives_ns = max(one.arrives_ns, arrives_ns)
                 if current is None and not queue:
                     one.free_ns = max(one.free_ns, free_ns)
                     continue
@@ -299,6 +330,87 @@ class Network:
             if claim is not None:
                 claim(resource)
 
+    # --- conditions that change ---------------------------------------------------------------------------------------
+
+    def is_open(self, source: str, target: str) -> bool:
+        """Say whether something can pass from one host to another."""
+        return self.conditions.are_normal or self.route(source, target).is_open
+
+    def when_open(self, source: str, target: str, action: Callable[[], None]) -> None:
+        """Do something once the way between two hosts is open again."""
+        self._waiting.append((source, target, action))
+
+    def alter(self, change: Callable[[], object]) -> None:
+        """Let `change` do something to the conditions of the network; what is on its way goes on under the new ones."""
+        before = {link: self.conditions.link(link) for link in self._resource}
+        change()
+        self._routes.clear()
+        for connection in self._connections.values():
+            route = self.route(connection.source.host, connection.target.host)
+            if route != connection.route:
+                self._reroute(connection, route)
+        for link, state in before.items():
+            bandwidth = self.conditions.link(link).bandwidth
+            if bandwidth != state.bandwidth:
+                self._sharing.disclose([self._resource[link]])  # Background traffic alone.
+                self._sharing.change(self._resource[link], bandwidth)
+        for connection in [one for one in self._held_up if one.route.is_open]:
+            self._resume(connection, self._held_up.pop(connection))
+        waiting, self._waiting = self._waiting, []
+        for source, target, action in waiting:
+            if self.is_open(source, target):
+                action()
+            else:
+                self._waiting.append((source, target, action))
+
+    def _reroute(self, connection: Connection, route: Route) -> None:
+        """The links of a connection are not what they were."""
+        self._sharing.disclose(connection.route.resources)
+        connection.route = route
+        connection.durations.clear()
+        connection.is_plain = self._is_plain(connection)
+        transfer = connection.current
+        if not route.is_open and transfer is not None and transfer.task is not None:
+            amount = transfer.task.amount
+            passed = self._sharing.stop(transfer.task)
+            transfer.task, transfer.rest = None, amount - passed
+            transfer.passed += passed
+            self._hold_up(connection)
+
+    def _hold_up(self, connection: Connection) -> None:
+        connection.free_ns = NEVER
+        self._held_up[connection] = self.clock.now_ns
+
+    def _resume(self, connection: Connection, since_ns: int) -> None:
+        """The way is open again. TCP notices when it next tries: its waits for that double."""
+        retry_ns, now_ns, transport = since_ns, self.clock.now_ns, self.settings.transport
+        if isinstance(transport, Tcp):
+            wait_ns = int(transport.retransmission_timeout)
+            while retry_ns < now_ns:
+                retry_ns, wait_ns = retry_ns + wait_ns, 2 * wait_ns
+        transfer = connection.current
+        assert transfer is not None, "what is held up is on its way"
+        if retry_ns <= now_ns:
+            self._go_on(connection, transfer, since_ns)
+        else:
+            connection.departure = self.clock.at(
+                retry_ns, Phase.DEPART, transfer.key, lambda: self._go_on(connection, transfer, since_ns)
+            )
+
+    def _go_on(self, connection: Connection, transfer: Transfer, since_ns: int) -> None:
+        if not connection.route.is_open:
+            self._held_up[connection] = since_ns
+        elif transfer.rest is None:
+            self._flow(connection, transfer)
+        else:
+            self.announce(connection.route.resources)
+            route = connection.route
+            transfer.task = Task(
+                transfer.rest, route.resources, Phase.DEPART, transfer.key, transfer.flow_ended, route.weights
+            )
+            transfer.rest = None
+            self._sharing.begin(transfer.task)
+
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def kill(self, doomed: Callable[[Transfer], bool]) -> None:
@@ -313,10 +425,13 @@ class Network:
     def _break(self, connection: Connection, transfer: Transfer) -> None:
         self.clock.cancel(connection.departure)
         self.clock.cancel(transfer)
+        self._held_up.pop(connection, None)
         passed_bytes = connection.window.passed_bytes
         connection.window.forget()
         if transfer.task is not None:
-            passed_bytes += self._sharing.stop(transfer.task) // (8 * NANO)
+            passed_bytes += (transfer.passed + self._sharing.stop(transfer.task)) // (8 * NANO)
+        elif transfer.rest is not None:
+            passed_bytes += transfer.passed // (8 * NANO)
         elif transfer.left_ns < NEVER:
             # It was alone until now.
             self._sharing.vacate(connection.route.resources)
@@ -337,3 +452,9 @@ class Network:
         self.kill(lambda _: True)
         everywhere = {**dict.fromkeys(self._resource, 0), **background}
         return added_up(self._connections.values(), everywhere, self.settings.transport)
+
+
+def _corrupting(states: Sequence[LinkState]) -> tuple[tuple[int, int], ...]:
+    """Return by link how probable a flipped bit is, and one that a checksum finds; nothing where none flips any."""
+    found = tuple((max(state.corrupt_ppm, state.detected_ppm), state.detected_ppm) for state in states)
+    return found if any(ppm for ppm, _ in found) else ()

@@ -54,6 +54,9 @@ class SimNode:
         self._early: dict[Conversation, list[Message]] = {}  # for collectives that it has not entered
         self._approaching: dict[Conversation, int] = {}  # ... and how many are on their way
         self._broken_by: NodeError | None = None  # what has thrown this node out of the group it had joined
+        self.is_paused = False
+        self._overdue: list[Callable[[], None]] = []  # timers that ran out meanwhile
+        self._work: Task | None = None  # the present computation
         self._computations = 0
         self._pace_ppm = _MILLION  # how long the present computation takes, against what the node's speed says
         self._waits_for: str | None = None
@@ -98,15 +101,16 @@ class SimNode:
             self._pace_ppm = self._slowdown_ppm()
         amount = flop * 1_000 * self._pace_ppm  # in 1e-9 FLOP
         key = (self.address.index, 1)
-        task = Task(amount, [world.processor(self)], Phase.WAKE, key, lambda: _succeed(done))
+        self._work = Task(amount, [world.processor(self)], Phase.WAKE, key, lambda: _succeed(done))
         self.record("compute_begin", flop=flop)
         self.account.set(world.clock.now_ns, computing=True)
-        world.sharing.begin(task)
+        world.sharing.begin(self._work)
         try:
             yield done
         finally:
             if not done.triggered:
-                world.sharing.stop(task)
+                world.sharing.stop(self._work)
+            self._work = None
             self.account.set(world.clock.now_ns, computing=False)
         self.record("compute_end")
 
@@ -128,7 +132,8 @@ class SimNode:
             raise UsageError(f"{self.name} cannot sleep for {duration_ns} ns")
         done = self._world.clock.event()
         key = (self.address.index, 0)
-        timer = self._world.clock.at(self._world.clock.now_ns + duration_ns, Phase.WAKE, key, lambda: _succeed(done))
+        ring = lambda: self.unless_paused(lambda: _succeed(done))  # noqa: E731
+        timer = self._world.clock.at(self._world.clock.now_ns + duration_ns, Phase.WAKE, key, ring)
         try:
             yield done
         finally:
@@ -310,7 +315,8 @@ class SimNode:
         if timeout_ns is not None:
             key = (self.address.index, 0)
             expire = lambda: self._fail(event, ReceiveTimeout(source, timeout_ns))  # noqa: E731
-            timer = clock.at(clock.now_ns + timeout_ns, Phase.WAKE, key, expire)
+            ring = lambda: self.unless_paused(expire)  # noqa: E731
+            timer = clock.at(clock.now_ns + timeout_ns, Phase.WAKE, key, ring)
         try:
             return (yield event)
         finally:
@@ -326,6 +332,8 @@ class SimNode:
 
     def look(self) -> None:
         """Something has reached this node: is it what it waits for?"""
+        if self.is_paused:
+            return
         for seat in list(self.seats.values()):
             seat.look()
         event = self._event
@@ -343,6 +351,39 @@ class SimNode:
     def _fail(event: simpy.Event, error: NodeError) -> None:
         if not event.triggered:
             event.fail(error)
+
+    # --- standing still -----------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stand still: nothing is computed, and nobody here looks at what comes, or at a clock."""
+        self.is_paused = True
+        if self._work is not None:
+            amount = self._work.amount - self._world.sharing.stop(self._work)
+            work = self._work
+            self._work = Task(amount, work.route, work.phase, work.key, work.finished)
+
+    def resume(self) -> None:
+        """Go on: first with what has come, then with timers that have run out."""
+        self.is_paused = False
+        if self._work is not None:
+            self._world.sharing.begin(self._work)
+        overdue, self._overdue = self._overdue, []
+        clock, index = self.clock, self.address.index
+        come = [*(seat.wake for seat in self.seats.values()), self.look]
+        clock.at(self.now_ns, Phase.DELIVER, ((index, -2, 0), 0), lambda: self._see_to(come))
+        clock.at(self.now_ns, Phase.WAKE, (index, -1), lambda: self._see_to(overdue))
+
+    def unless_paused(self, action: Callable[[], None]) -> None:
+        """Do something now, or as soon as this node goes on."""
+        if self.is_paused:
+            self._overdue.append(action)
+        else:
+            action()
+
+    def _see_to(self, actions: Sequence[Callable[[], None]]) -> None:
+        if self.alive:
+            for action in actions:
+                self.unless_paused(action)
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 

@@ -114,7 +114,7 @@ class Seat:
     def put(self, message: Message) -> None:
         """A message of this collective has come."""
         key = (message.source, message.tag)
-        if key == self._wanted:
+        if key == self._wanted and not self.node.is_paused:
             self._go(message)
         else:
             assert key not in self._inbox, f"two messages {message.tag} from {message.source} in one collective"
@@ -129,6 +129,13 @@ class Seat:
                 self._check(self._leaving.connection.target.name)
         except PeerLost as error:
             self._throw(error)
+
+    def wake(self) -> None:
+        """The node stood still until now: what it waits for may be there."""
+        if self._wanted is not None and self._wanted in self._inbox:
+            self._go(self._inbox.pop(self._wanted))
+        else:
+            self._has_left()
 
     def waits_for(self) -> str | None:
         """Say in words what it waits for."""
@@ -169,7 +176,7 @@ class Seat:
             self.stage.abort(self, raised)
 
     def _has_left(self) -> None:
-        if self._leaving is not None and self._leaving.has_left:
+        if self._leaving is not None and self._leaving.has_left and not self.node.is_paused:
             self._go(None)
 
     def _check(self, *peers: str) -> None:
@@ -198,9 +205,12 @@ class Seat:
         self._timer = self.node.clock.at(self._timer_ns, Phase.WAKE, key, self._expire)
 
     def _expire(self) -> None:
+        self.node.unless_paused(self._run_out)
+
+    def _run_out(self) -> None:
         if self._wanted is None and self._leaving is None:
             return
-        if self._deadline_ns > self._timer_ns:
+        if self._deadline_ns > self.node.now_ns:
             self._arm()
             return
         source, timeout_ns = self._timeout

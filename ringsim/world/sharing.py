@@ -151,6 +151,27 @@ class Sharing:
         self._narrowest.append(capacity)
         return len(self._capacity) - 1
 
+    def change(self, resource: int, capacity: int) -> None:
+        """Give a resource another capacity from this instant on. Who is alone on it must have been `disclosed`."""
+        self._capacity[resource] = self._narrowest[resource] = capacity
+        self._flock_at.pop(resource, None)
+        for task in self._tasks[resource]:
+            task.narrowest = min(self._capacity[other] for other in task.route)
+            for other in task.route:
+                self._narrowest[other] = min(self._narrowest[other], task.narrowest)
+            if task.flock is None:
+                self._loose[task] = None
+        if self._tasks[resource]:
+            self._touch([resource])
+
+    def disclose(self, resources: Iterable[int]) -> None:
+        """Make who has some of these resources to itself a task like any other, because they are about to change."""
+        for resource in resources:
+            occupant = self._occupied_by(resource)
+            if occupant is not None:
+                self._displace(occupant)
+                self._touch([resource])
+
     def is_idle(self, resource: int) -> bool:
         """Say whether nothing is on a resource."""
         return not self._tasks[resource] and self._occupied_by(resource) is None

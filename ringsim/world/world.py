@@ -8,21 +8,24 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from fractions import Fraction
 from typing import Any, Literal
 
 import simpy
 
 from ringsim.errors import NodeError, UsageError
 from ringsim.node import Group, Member, Message, Operation, Program
-from ringsim.scenario import At, Host, Scenario, rank_names
+from ringsim.scenario import Host, Scenario, rank_names
 from ringsim.trace import Trace
 from ringsim.world import faults
 from ringsim.world.account import Account
 from ringsim.world.background import BackgroundTraffic
 from ringsim.world.clock import Clock, Phase
-from ringsim.world.connection import Address, Transfer
+from ringsim.world.conditions import Condition
+from ringsim.world.connection import Address, Link, Transfer
+from ringsim.world.faults import Strike
 from ringsim.world.network import Network
 from ringsim.world.node import SimNode
 from ringsim.world.sharing import Sharing
@@ -43,11 +46,16 @@ class _News(IntEnum):
 
 @dataclass(frozen=True)
 class Injected:
-    """A fault that happened: which of the scenario's, on which ranks, and when."""
+    """A fault that happened: which of the scenario's, what it struck, when, and until when.
+
+    ranks: those that the others may miss now.
+    """
 
     number: int
+    struck: str
     ranks: tuple[str, ...]
     at_ns: int
+    ended_at_ns: int | None = None
 
 
 @dataclass
@@ -81,6 +89,7 @@ class _Machine:
     processor: int
     up: bool = True
     notice: str = "reset"
+    slowed: dict[Strike, Fraction] = field(default_factory=dict)  # so many times as slow, by fault
 
 
 @dataclass(slots=True)
@@ -96,7 +105,7 @@ class _Books:
 
     results: dict[str, Any] = field(default_factory=dict)
     failures: list[tuple[int, int, str, str]] = field(default_factory=list)  # time, index of the node, its name, why
-    injected: list[Injected] = field(default_factory=list)
+    injected: dict[Strike, Injected] = field(default_factory=dict)
     not_applicable: list[int] = field(default_factory=list)
 
 
@@ -122,10 +131,8 @@ def play(
 
 def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> str:
     for number, fault in enumerate(scenario.faults):
-        if world.has(fault.node):
-            # Its moment is made here, before any program runs, so that none can come too early for it.
-            moment = world.moment(number, fault.node, fault.at)
-            world.clock.start(faults.crash(world, number, fault, moment))
+        if faults.applies(world, fault):
+            faults.start(world, number, fault)
         else:
             world.not_applicable(number)
     for flow in scenario.cluster.network.background:
@@ -201,6 +208,7 @@ class World:
         self._stages: dict[Group, Stage] = {}
         self.collectives = Collectives()
         self._books = _Books()
+        self.has_wrong_numbers = False  # a flipped bit has come to somebody who has not noticed
 
     # --- what nodes ask -----------------------------------------------------------------------------------------------
 
@@ -273,24 +281,35 @@ class World:
     def is_up(self, machine: str) -> bool:
         return self._machines[machine].up
 
-    def moment(self, number: int, machine: str, at: At) -> simpy.Event:
-        """Return an event at the moment `at` names."""
-        return self.moments.event(number, self._machines[machine].ranks, at)
+    def ranks(self, machine: str) -> tuple[str, ...]:
+        return self._machines[machine].ranks
 
-    def restart_moment(self, number: int, machine: str, delay_ns: int) -> simpy.Event:
-        """Return an event `delay_ns` from now. If a worker comes back then, the run is not over or stalled before."""
+    def note(self, strike: Strike, struck: str, ranks: tuple[str, ...] = ()) -> None:
+        """Write down that a fault strikes now."""
+        self._books.injected[strike] = Injected(strike.number, struck, ranks, self.clock.now_ns)
+
+    def note_end(self, strike: Strike) -> None:
+        """Write down that a fault is over now."""
+        self._books.injected[strike] = replace(self._books.injected[strike], ended_at_ns=self.clock.now_ns)
+
+    def moment(self, strike: Strike, delay_ns: int, *, matters: bool) -> simpy.Event:
+        """Return an event `delay_ns` from now, at which a fault is over. matters: nobody has stalled before."""
         event = self.clock.event()
-        matters = self._has_restarting_worker(machine)
-        self._restarts_pending += matters
-        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), faults.once(event), daemon=not matters)
+        key = (strike.number, strike.nth, 1)
+        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, key, faults.once(event), daemon=not matters)
         return event
 
-    def crash(self, number: int, machine: str, notice: str) -> None:
+    def restart_moment(self, strike: Strike, machine: str, delay_ns: int) -> simpy.Event:
+        """Return an event `delay_ns` from now. If a worker comes back then, the run is not over or stalled before."""
+        matters = self._has_restarting_worker(machine)
+        self._restarts_pending += matters
+        return self.moment(strike, delay_ns, matters=matters)
+
+    def crash(self, machine: str, notice: str) -> None:
         """A machine dies: what it held is gone, its flows stop, and its peers see a reset, or nothing (`silence`)."""
         dying = self._machines[machine]
         self._disturb(dying.ranks)
         dying.up, dying.notice = False, notice
-        self._books.injected.append(Injected(number, dying.ranks, self.clock.now_ns))
         for rank in dying.ranks:
             life = self._lives[rank]
             life.node.record("crash", notice=notice)
@@ -315,6 +334,72 @@ class World:
             else:
                 # Nobody listens there: what is sent to it is answered with a reset.
                 self._lives[rank].node.alive = False
+
+    def pause(self, machine: str) -> None:
+        """A machine stands still. What it has sent still leaves, and what is sent to it comes and waits."""
+        self._disturb(self.ranks(machine))
+        for rank in self.ranks(machine):
+            node = self._lives[rank].node
+            if node.alive:
+                node.record("pause")
+                node.pause()
+                node.account.set(self.clock.now_ns, up=False)
+
+    def resume(self, machine: str) -> None:
+        """A machine that stood still goes on; one that has died meanwhile does not."""
+        for rank in self.ranks(machine):
+            node = self._lives[rank].node
+            if node.is_paused and node.alive:
+                node.record("resume")
+                node.account.set(self.clock.now_ns, up=True)
+                node.resume()
+
+    def is_paused(self, machine: str) -> bool:
+        return any(self._lives[rank].node.is_paused for rank in self.ranks(machine))
+
+    def slow_down(self, strike: Strike, machine: str, factor: Fraction) -> None:
+        """A machine computes `factor` times as slow as before."""
+        self._machines[machine].slowed[strike] = factor
+        self._set_pace(machine)
+
+    def speed_up(self, strike: Strike, machine: str) -> None:
+        """What a fault has slowed down is as fast as before."""
+        del self._machines[machine].slowed[strike]
+        self._set_pace(machine)
+
+    def _set_pace(self, machine: str) -> None:
+        one, pace = self._machines[machine], Fraction(1)
+        for factor in one.slowed.values():
+            pace *= factor
+        self.sharing.change(one.processor, max(1, int((one.host.speed or 1) / pace)))
+        for rank in one.ranks:
+            self._lives[rank].node.record("pace", slower_ppm=int(pace * 1_000_000))
+
+    def degrade(self, strike: Strike, links: Sequence[Link], condition: Condition) -> None:
+        """Put a condition on directions of links."""
+        self._alter(lambda: self.network.conditions.put(strike, links, condition), links)
+
+    def restore(self, strike: Strike, links: Sequence[Link]) -> None:
+        """Take it off again."""
+        self._alter(lambda: self.network.conditions.take_off(strike), links)
+
+    def part(self, strike: Strike, groups: Sequence[Sequence[str]]) -> None:
+        """Separate groups of machines."""
+        self.trace.record(self.clock.now_ns, "", "partition", groups=[list(group) for group in groups])
+        self._alter(lambda: self.network.conditions.part(strike, groups), ())
+
+    def heal(self, strike: Strike, groups: Sequence[Sequence[str]]) -> None:
+        """Let them reach each other again."""
+        self.trace.record(self.clock.now_ns, "", "heal", groups=[list(group) for group in groups])
+        self._alter(lambda: self.network.conditions.heal(strike), ())
+
+    def _alter(self, change: Callable[[], object], links: Sequence[Link]) -> None:
+        self.play_by_messages()
+        self.network.alter(change)
+        self.background.look()
+        for link in links:
+            state = self.network.conditions.link(link)._asdict()
+            self.trace.record(self.clock.now_ns, link[0], "link", to=link[1], **state)
 
     # --- lives --------------------------------------------------------------------------------------------------------
 
@@ -382,8 +467,13 @@ class World:
     def _tell_at(self, sender: Address, receiver: SimNode, news: tuple[int, ...], note: Callable[[], None]) -> None:
         """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way.
 
-        `news` says what it is: it is the order among what is learned of one node at one instant.
+        `news` says what it is: it is the order among what is learned of one node at one instant. While no way is open
+        from one to the other, it waits.
         """
+        if not self.network.is_open(sender.host, receiver.address.host):
+            later = lambda: self._tell_at(sender, receiver, news, note)  # noqa: E731
+            self.network.when_open(sender.host, receiver.address.host, later)
+            return
         for stage in self._stages.values():
             if sender.name in stage.group.ranks and receiver.name in stage.group.ranks:
                 stage.disturb()
@@ -419,6 +509,9 @@ class World:
             return
         if self._tells_messages:
             self._trace_message("deliver", target.name, transfer, source=source.name)
+        if transfer.is_wrong:
+            self.has_wrong_numbers = True
+            target.record("wrong_number", source=source.name, size_bytes=transfer.size_bytes)
         message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
         if seat is not None:
             seat.put(message)
@@ -487,7 +580,7 @@ class World:
             self._accounts,
             traffic,
             self.collectives,
-            tuple(self._books.injected),
+            tuple(self._books.injected.values()),
             frozenset(self._books.not_applicable),
         )
 
