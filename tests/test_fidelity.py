@@ -37,7 +37,7 @@ from ringsim.simulation import simulate
 from ringsim.trace import MESSAGE_KINDS, Detail, Trace
 from ringsim.world.undisturbed import Undisturbed
 from ringsim.world.world import Fidelity, Played, play
-from tests.worlds import MS, Run, cluster, crash, group_of, training
+from tests.worlds import MS, Run, cluster, crash, faults_at, group_of, training
 from tests.worlds import tell as tell_programs
 
 # --- worlds as data ---------------------------------------------------------------------------------------------------
@@ -304,6 +304,13 @@ def bursts(source: str, target: str, **more: str) -> Trouble:
         return replace(case, network={**case.network, "background": flows}, limit_ns=case.limit_ns or 10 * MS)
 
     return trouble
+
+
+def breaks(fault: Mapping[str, Any]) -> Trouble:
+    """A fault of any kind, then; the run ends a while after."""
+    return lambda case, at_ns: replace(
+        case, faults=(*case.faults, {**fault, "at": f"{at_ns} ns"}), limit_ns=case.limit_ns or 10 * MS
+    )
 
 
 def ends(case: Case, at_ns: int) -> Case:
@@ -798,6 +805,7 @@ PLANS = ("ring", "reduce_scatter", "all_gather", "tree", "halving_doubling", "hi
 RATES = ("8 Gbit/s", "1 Gbit/s", "333333333 bit/s", "50 Mbit/s")
 LATENCIES = ("0 ns", "1 ns", "7 ns", "100 ns", "1 us")
 NOTICES = ("reset", "silence")
+LASTING = st.sampled_from(["1 ns", "30 ns", "500 ns", "20 us", None])
 
 
 @st.composite
@@ -916,6 +924,7 @@ def troubles(case: Case) -> st.SearchStrategy[Trouble]:
             st.fixed_dictionaries({"step": st.integers(0, 2), "segment": segments}),
         ),
         st.just(lambda case, _: case),
+        faults_at(case.scenario, 0, LASTING).map(breaks),
     )
 
 

@@ -47,6 +47,7 @@ GRAPH = [
     "cluster.network={topology: graph, bandwidth: 1 Mbit/s, links: [{source: a, target: b}, {source: b, target: c}]}"
 ]
 TRIANGLE = Path(__file__).with_name("triangle.json").as_posix()
+ROWS = Path(__file__).with_name("failures.csv").as_posix()
 FLOW = "cluster.network.background=[{source: a, target: b, rate: 500 kbit/s}]"
 PULSE = "cluster.network.background=[{source: a, target: b, burst: 2 ms, pause: 2 ms}]"
 LINK = "cluster.network.links=[{source: a, target: switch}]"
@@ -54,6 +55,13 @@ ELASTIC = "strategy={name: ring, on_failure: elastic, commit_every: 2, set_aside
 CRASH = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, restart_after: 10 ms}]"
 SILENT = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, notice: silence}]"
 HUSHED = "faults=[{kind: crash, node: b, at: {step: 1}, notice: silence}]"
+PAUSE = "faults=[{kind: pause, node: b, at: 5 ms, lasts: 30 ms}]"
+SLOW_DOWN = "faults=[{kind: slow_down, node: b, at: 5 ms, lasts: 30 ms, factor: 4}]"
+CHURN = "faults=[{kind: churn, up: {kind: exponential, mean: 20 ms}, down: {kind: exponential, mean: 2 ms}}]"
+PARTITION = "faults=[{kind: partition, groups: [[a], [b]], at: 5 ms, lasts: 30 ms}]"
+SWITCH = "faults=[{kind: switch_down, switch: rack0.switch, at: 5 ms, restart_after: 30 ms}]"
+AGAIN = "faults=[{kind: slow_down, node: any, factor: 2, lasts: 1 ms, at: {every: {kind: exponential, mean: 10 ms}}}]"
+WEIBULL = "faults[0].at.every={kind: weibull, scale: 10 ms, shape: 0.5}"
 SERVER = "strategy={name: parameter_server}"
 DROPS = "strategy={name: parameter_server, on_failure: timeout, timeout: 50 ms}"
 # A timeout that a slow machine cannot meet: the ring is re-formed again and again.
@@ -177,6 +185,58 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Crash", "at"): ([CRASH], "faults[0].at=30 ms"),
     ("Crash", "restart_after"): ([ELASTIC, CRASH], "faults[0].restart_after=20 ms"),
     ("Crash", "notice"): ([CRASH], "faults[0].notice=silence"),
+    ("Pause", "node"): ([PAUSE], "faults[0].node=c"),
+    ("Pause", "at"): ([PAUSE], "faults[0].at=12 ms"),
+    ("Pause", "lasts"): ([PAUSE], "faults[0].lasts=60 ms"),
+    ("SlowDown", "node"): ([SLOW_DOWN], "faults[0].node=c"),
+    ("SlowDown", "at"): ([SLOW_DOWN], "faults[0].at=12 ms"),
+    ("SlowDown", "factor"): ([SLOW_DOWN], "faults[0].factor=5.0"),
+    ("SlowDown", "lasts"): ([SLOW_DOWN], "faults[0].lasts=60 ms"),
+    ("Churn", "nodes"): ([ELASTIC, CHURN], "faults[0].nodes=[b]"),
+    ("Churn", "up"): ([ELASTIC, CHURN], "faults[0].up={kind: exponential, mean: 15 ms}"),
+    ("Churn", "down"): ([ELASTIC, CHURN], "faults[0].down={kind: exponential, mean: 3 ms}"),
+    ("Churn", "notice"): ([ELASTIC, CHURN], "faults[0].notice=silence"),
+    **{
+        (model, key): (
+            [f"faults=[{{kind: {kind}, source: a, target: switch, at: 5 ms, {more}}}]"], f"faults[0].{change}")
+        for model, kind, more, own in (
+            ("LinkDown", "link_down", "lasts: 30 ms", ()),
+            ("LinkDegrade", "link_degrade", "lasts: 60 ms, bandwidth: 1 kbit/s",
+             (("bandwidth", "bandwidth=2 kbit/s"), ("latency", "latency=5 ms"))),
+            ("Drop", "drop", "lasts: 60 ms, probability: 50 %", (("probability", "probability=90 %"),)),
+            ("Corrupt", "corrupt", "lasts: 60 ms, probability: 50 %",
+             (("probability", "probability=90 %"), ("detected", "detected=false"))),
+        )
+        for key, change in (
+            ("source", "source=b"), ("at", "at=30 ms"), ("lasts", "lasts=20 ms"), ("one_way", "one_way=true"), *own)
+    },
+    **{
+        (model, "target"): (
+            ["cluster.network.topology=line",
+             f"faults=[{{kind: {kind}, source: b, target: a, at: 5 ms, lasts: 60 ms, {more}}}]"],
+            "faults[0].target=c")
+        for model, kind, more in (
+            ("LinkDown", "link_down", "one_way: true"), ("LinkDegrade", "link_degrade", "bandwidth: 1 kbit/s"),
+            ("Drop", "drop", "probability: 50 %"), ("Corrupt", "corrupt", "probability: 50 %"))
+    },
+    ("Partition", "groups"): ([PARTITION], "faults[0].groups=[[a, b], [c]]"),
+    ("Partition", "at"): ([PARTITION], "faults[0].at=6 ms"),
+    ("Partition", "lasts"): ([PARTITION], "faults[0].lasts=60 ms"),
+    ("SwitchDown", "switch"): ([*RACKS, ELASTIC, SWITCH], "faults[0].switch=rack1.switch"),
+    ("SwitchDown", "at"): ([*RACKS, ELASTIC, SWITCH], "faults[0].at=6 ms"),
+    ("SwitchDown", "restart_after"): ([*RACKS, ELASTIC, SWITCH], "faults[0].restart_after=20 ms"),
+    ("SwitchDown", "notice"): ([*RACKS, ELASTIC, SWITCH], "faults[0].notice=reset"),
+    ("Exponential", "mean"): ([AGAIN], "faults[0].at.every.mean=30 ms"),
+    ("Weibull", "scale"): ([AGAIN, WEIBULL], "faults[0].at.every.scale=30 ms"),
+    ("Weibull", "shape"): ([AGAIN, WEIBULL], "faults[0].at.every.shape=2.0"),
+    ("Llama3", "accelerated"): (
+        [AGAIN, "faults[0].at.every={kind: llama_3, accelerated: 1.0e+10}"], "faults[0].at.every.accelerated=2.0e+10"),
+    ("Li2014", "accelerated"): (
+        [AGAIN, "faults[0].at.every={kind: li_2014, accelerated: 1.0e+11}"], "faults[0].at.every.accelerated=2.0e+11"),
+    ("At", "every"): ([AGAIN], WEIBULL),
+    ("At", "start"): ([AGAIN], "faults[0].at.start=3 ms"),
+    ("At", "stop"): ([AGAIN], "faults[0].at.stop=1 ms"),
+    ("At", "file"): ([CRASH], f"faults[0].at={{file: '{ROWS}'}}"),
     ("At", "time"): (["faults=[{kind: crash, node: b, at: 2 ms}]"], "faults[0].at=3 ms"),
     ("At", "step"): ([CRASH], "faults[0].at={step: 2, segment: 1}"),
     ("At", "segment"): ([CRASH], "faults[0].at={step: 1, segment: 2}"),

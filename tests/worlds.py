@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from hypothesis import strategies as st
+
 import ringsim.simulation
 from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.result import Result
 from ringsim.scenario import Host, Scenario
+from ringsim.scenario_file.network import network_edges
 from ringsim.strategies.training import State, Training
 from ringsim.trace import Event, Trace
 from ringsim.world.world import Fidelity, Played, play
@@ -52,6 +55,47 @@ def crash(node: str, at: Any, restart_after: str | None = None, notice: str = "r
     when = f"{at} ns" if isinstance(at, int) else at
     fault = {"kind": "crash", "node": node, "at": when, "notice": notice}
     return fault if restart_after is None else {**fault, "restart_after": restart_after}
+
+
+def faults_at(scenario: Scenario, at: Any, lasting: st.SearchStrategy[str | None]) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw a fault of any kind on what `scenario` has, at a moment."""
+    hosts = [host.name for host in scenario.cluster.nodes]
+    links = list(network_edges(scenario))
+    when = f"{at} ns" if isinstance(at, int) else at
+    node, notice = st.sampled_from([*hosts, "any"]), st.sampled_from(["reset", "silence"])
+
+    def fault(kind: str, **more: Any) -> st.SearchStrategy[dict[str, Any]]:
+        keys = {"kind": st.just(kind), "at": st.just(when), **more}
+        return st.fixed_dictionaries(keys).map(lambda drawn: {key: value for key, value in drawn.items() if value})
+
+    def on_link(kind: str, **more: Any) -> st.SearchStrategy[dict[str, Any]]:
+        ends = fault(kind, link=st.sampled_from(links), one_way=st.booleans(), lasts=lasting, **more)
+        return ends.map(
+            lambda drawn: {
+                **{key: value for key, value in drawn.items() if key != "link"},
+                "source": drawn["link"][0],
+                "target": drawn["link"][1],
+            }
+        )
+
+    chance = st.sampled_from(["10 %", "50 %"])
+    switches = [end for end in dict.fromkeys(end for link in links for end in link) if end not in hosts]
+    kinds = [
+        fault("crash", node=node, notice=notice, restart_after=lasting),
+        fault("pause", node=node, lasts=lasting),
+        fault("slow_down", node=node, lasts=lasting, factor=st.sampled_from([1.5, 4.0])),
+        on_link("link_down"),
+        on_link("link_degrade", bandwidth=st.sampled_from(["1 Mbit/s", "77 Mbit/s", "9 Gbit/s"])),
+        on_link("link_degrade", latency=st.sampled_from(["1 ns", "10 us"])),
+        on_link("drop", probability=chance),
+        on_link("corrupt", probability=chance, detected=st.just(True)),
+    ]
+    if len(hosts) > 1:
+        cut = st.integers(1, len(hosts) - 1).map(lambda place: [hosts[:place], hosts[place:]])
+        kinds.append(fault("partition", groups=cut, lasts=lasting))
+    if switches:
+        kinds.append(fault("switch_down", switch=st.sampled_from(switches), notice=notice, restart_after=lasting))
+    return st.one_of(kinds)
 
 
 @dataclass(frozen=True)

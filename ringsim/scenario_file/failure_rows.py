@@ -26,7 +26,7 @@ def read(path: Path) -> list[tuple[str, str | None]]:
         raise ValueError(f'there is no file "{path}"') from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f'"{path}" cannot be read as rows of time and node: {error}') from None
-    rows = []
+    rows: list[tuple[str, str | None]] = []
     for number, line in enumerate(lines, start=1):
         cells = [cell.strip() for cell in line]
         if not any(cells) or cells[0].startswith("#") or (not rows and cells[0] == "time"):

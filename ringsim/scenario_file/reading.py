@@ -327,7 +327,7 @@ def _read_failures(written: _Written) -> list[Finding]:
                 faults[index], *more = failure_rows.spread(fault, rows)
                 faults.extend(more)
                 continue
-        at["file"] = BROKEN
+        faults[index] = BROKEN
     return findings
 
 

@@ -136,7 +136,7 @@ strategy:
 #- {{kind: crash, node: {victim}, at: {at}, restart_after: 2 s, notice: reset}}
 #- {{kind: pause, node: {victim}, at: 3 s, lasts: 200 ms}}  # it stands still
 #- {{kind: slow_down, node: {victim}, at: 3 s, lasts: 2 s, factor: 4}}
-#- {{kind: churn, up: {{kind: exponential, mean: 20 s}}, down: {{kind: exponential, mean: 2 s}}}}  # of all, or of: nodes
+#- {{kind: churn, up: {{kind: exponential, mean: 20 s}}, down: {{kind: exponential, mean: 2 s}}}}  # all, or: nodes
 #- {{kind: link_down, source: {victim}, target: switch, at: 3 s, lasts: 1 s, one_way: true}}
 #- {{kind: link_degrade, source: {victim}, target: switch, at: 3 s, bandwidth: 1 Mbit/s, latency: 20 ms}}
 #- {{kind: drop, source: {victim}, target: switch, at: 3 s, probability: 5 %}}

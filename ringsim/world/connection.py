@@ -55,6 +55,7 @@ class Transfer:
     """
 
     __slots__ = (
+        "after_ns",
         "connection",
         "conversation",
         "done",
@@ -77,6 +78,7 @@ class Transfer:
     daemon = False
     number: int  # of its connection's messages
     since_ns: int  # when its flow began
+    after_ns: int  # when those before it on its connection have arrived
     moment: int
 
     def __init__(

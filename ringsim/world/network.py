@@ -195,7 +195,8 @@ class Network:
             if duration_ns is None:
                 duration_ns = self.transmission_ns(connection, size_bytes)
             left_ns = connection.free_ns = transfer.left_ns = transfer.since_ns + duration_ns
-            arrival_ns = connection.arrives_ns = max(connection.arrives_ns, left_ns + connection.route.latency_ns)
+            before_ns = transfer.after_ns = connection.arrives_ns
+            arrival_ns = connection.arrives_ns = max(before_ns, left_ns + connection.route.latency_ns)
             self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
             if connection.queue or transfer.on_left is not None:
                 self._watch_departure(connection)
@@ -230,6 +231,7 @@ class Network:
         self.clock.cancel(transfer)
         self.clock.cancel(connection.departure)
         connection.free_ns = transfer.left_ns = NEVER
+        connection.arrives_ns = transfer.after_ns
         transfer.task = self._task(transfer, wire_size_bytes(self.settings.transport, transfer.size_bytes))
         transfer.task.since_ns = transfer.since_ns
         return transfer.task
@@ -435,6 +437,7 @@ class Network:
         elif transfer.left_ns < NEVER:
             # It was alone until now.
             self._sharing.vacate(connection.route.resources)
+            connection.arrives_ns = transfer.after_ns
             elapsed_ns = self.clock.now_ns - transfer.since_ns
             passed_bytes = elapsed_ns * connection.route.capacity // (8 * NANO)
         whole = wire_size_bytes(self.settings.transport, transfer.size_bytes)

@@ -1,0 +1,627 @@
+"""Faults of every kind, each instant worked out by hand; and the waits between those that come again and again.
+
+By default a path has 100 us of latency, a link 1 Gbit/s (125,000 B take 1 ms), a machine 1 GFLOP/s. What is not here:
+how strategies take them (`test_strategies.py`), and that closed form and messages agree (`test_fidelity.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import MS, US, S, cluster, crash, group_of, tell, training
+
+from ringsim import load, parse
+from ringsim.collectives.ring import RingAllReduce
+from ringsim.errors import PeerLost, ReceiveTimeout
+from ringsim.scenario import Exponential, Li2014, Llama3, Weibull
+from ringsim.simulation import simulate
+from ringsim.world.corruption import flipped
+from ringsim.world.waits import wait_ns
+
+PATH_NS = 100 * US
+MILLISECOND_OF_BYTES = 125_000
+MFLOP = 10**6  # A millisecond of work.
+
+
+def fault(kind: str, at: int | str, lasts: int | None = None, **more: Any) -> dict[str, Any]:
+    """Return a fault as a scenario has it; times are nanoseconds."""
+    when = f"{at} ns" if isinstance(at, int) else at
+    ends = {} if lasts is None else {"restart_after" if kind == "switch_down" else "lasts": f"{lasts} ns"}
+    return {"kind": kind, "at": when, **ends, **more}
+
+
+def link(kind: str, at: int, lasts: int | None = None, **more: Any) -> dict[str, Any]:
+    """Return a fault on node0's link, both ways."""
+    return fault(kind, at, lasts, **{"source": "node0", "target": "switch", **more})
+
+
+def works(*flops: int):
+    """Compute, and return when each piece of work was done."""
+
+    def run(node):
+        done = []
+        for flop in flops:
+            yield from node.compute(flop)
+            done.append(node.now_ns)
+        return done
+
+    return run
+
+
+def sends(*sizes: int, to: str = "node1", wait: bool = False):
+    """Send messages at once; return when the last byte of each had left."""
+
+    def run(node):
+        sent = [node.send(to, number, size, tag=number) for number, size in enumerate(sizes)]
+        left = []
+        for one in sent if wait else ():
+            yield from one.sent()
+            left.append(node.now_ns)
+        yield from node.sleep(0)
+        return left
+
+    return run
+
+
+def receives(number: int, **options: Any):
+    """Receive messages from anybody, and return what came when."""
+
+    def run(node):
+        came = []
+        for _ in range(number):
+            try:
+                message = yield from node.receive(**options)
+                came.append((message.payload, node.now_ns))
+            except (PeerLost, ReceiveTimeout) as error:
+                came.append((type(error).__name__, node.now_ns))
+        return came
+
+    return run
+
+
+def sleeps(duration_ns: int):
+    def run(node):
+        yield from node.sleep(duration_ns)
+        return node.now_ns
+
+    return run
+
+
+# --- machines that slow down or stand still ---------------------------------------------------------------------------
+
+
+def test_a_slow_machine_takes_so_many_times_as_long_from_that_instant_on() -> None:
+    scenario = cluster(1, faults=[fault("slow_down", 400 * US, node="node0", factor=4)])
+    story = tell(scenario, {"node0": works(MFLOP, MFLOP)})
+    assert story.played.results["node0"] == [400 * US + 2_400 * US, 400 * US + 2_400 * US + 4 * MS]
+    assert story.times("pace", slower_ppm=4_000_000) == [400 * US]
+
+
+def test_it_is_as_fast_as_before_when_that_is_over() -> None:
+    scenario = cluster(1, faults=[fault("slow_down", 400 * US, 800 * US, node="node0", factor=4)])
+    # 400 us of work, then 200 us in 800 us, then the rest.
+    assert tell(scenario, {"node0": works(MFLOP)}).played.results["node0"] == [1_200 * US + 400 * US]
+
+
+def test_two_slow_downs_at_once_multiply() -> None:
+    both = [
+        fault("slow_down", 0, node="node0", factor=2),
+        fault("slow_down", 1 * MS, 2 * MS, node="node0", factor=2.5),
+    ]
+    # 500 us of work in the first millisecond, then 400 us in two, then the rest at half the speed.
+    assert tell(cluster(1, faults=both), {"node0": works(MFLOP)}).played.results["node0"] == [3 * MS + 200 * US]
+
+
+def test_ranks_of_a_slow_machine_share_what_is_left_of_it() -> None:
+    scenario = cluster([{"processes": 2}], faults=[fault("slow_down", 0, node="node0", factor=4)])
+    story = tell(scenario, {"node0.0": works(MFLOP), "node0.1": works(2 * MFLOP)})
+    assert story.played.results == {"node0.0": [8 * MS], "node0.1": [12 * MS]}
+
+
+def test_a_machine_that_stands_still_computes_nothing_and_counts_as_down() -> None:
+    scenario = cluster(1, faults=[fault("pause", 400 * US, 7 * MS, node="node0")])
+    story = tell(scenario, {"node0": works(MFLOP)})
+    assert story.played.results["node0"] == [8 * MS]
+    account = story.played.accounts["node0"]
+    assert (account.compute_ns, account.down_ns) == (1 * MS, 7 * MS)
+    assert (story.times("pause"), story.times("resume")) == ([400 * US], [7_400 * US])
+
+
+def test_what_it_has_sent_still_leaves_and_what_comes_waits() -> None:
+    scenario = cluster(3, faults=[fault("pause", 200 * US, 5 * MS, node="node0")])
+
+    def talks(node):
+        node.send("node1", "out", MILLISECOND_OF_BYTES, tag=0)
+        message = yield from node.receive("node2")
+        return message.payload, node.now_ns
+
+    programs = {"node0": talks, "node1": receives(1), "node2": sends(MILLISECOND_OF_BYTES, to="node0")}
+    story = tell(scenario, programs)
+    assert story.played.results["node1"] == [("out", 1 * MS + PATH_NS)]
+    assert story.played.results["node0"] == (0, 5_200 * US)
+    assert story.times("deliver", "node0") == [1 * MS + PATH_NS]
+
+
+def test_a_timer_that_ran_out_meanwhile_is_seen_to_when_it_goes_on() -> None:
+    scenario = cluster(1, faults=[fault("pause", 1 * MS, 5 * MS, node="node0")])
+    assert tell(scenario, {"node0": sleeps(2 * MS)}).played.results["node0"] == 6 * MS
+    assert tell(scenario, {"node0": sleeps(7 * MS)}).played.results["node0"] == 7 * MS
+
+
+@pytest.mark.parametrize(("sent_after_ns", "expected"), [(3 * MS, 0), (9 * MS, "ReceiveTimeout")])
+def test_a_message_that_came_meanwhile_beats_the_timer(sent_after_ns: int, expected: Any) -> None:
+    scenario = cluster(2, faults=[fault("pause", 1 * MS, 5 * MS, node="node0")])
+
+    def late(node):
+        yield from node.sleep(sent_after_ns)
+        node.send("node0", 0, 0, tag=0)
+
+    story = tell(scenario, {"node0": receives(1, timeout_ns=2 * MS), "node1": late})
+    assert story.played.results["node0"] == [(expected, 6 * MS)]
+
+
+@pytest.mark.parametrize("fidelity", ["auto", "message"])
+def test_a_ring_waits_for_a_member_that_stands_still(fidelity: Any) -> None:
+    # Four elements and two ranks: two messages of 8 B each way, which take 64 ns each.
+    def member(node):
+        node.join(group_of(["node0", "node1"]))
+        result = yield from node.collective(RingAllReduce(), np.ones(4, np.float32))
+        return result.tolist(), node.now_ns
+
+    scenario = cluster(2, faults=[fault("pause", 50 * US, 3 * MS, node="node1")])
+    story = tell(scenario, {"node0": member, "node1": member}, fidelity=fidelity)
+    # What node0 had sent has come when node1 goes on: it adds, answers, and waits for the sum of the other half, which
+    # node0 has had since node1's first message came, before it stood still.
+    message_ns = 64 + PATH_NS
+    assert story.played.results == {"node0": ([2.0] * 4, 3_050 * US + message_ns), "node1": ([2.0] * 4, 3_050 * US)}
+
+
+def test_a_machine_that_dies_while_it_stands_still_does_not_go_on() -> None:
+    faults = [fault("pause", 1 * MS, 5 * MS, node="node0"), crash("node0", 2 * MS, restart_after="1 ms")]
+    story = tell(cluster(1, faults=faults), {"node0": works(4 * MFLOP)}, restarts=["node0"])
+    assert story.played.results["node0"] == [3 * MS + 4 * MS]
+    assert not story.times("resume")
+    assert story.played.accounts["node0"].down_ns == 2 * MS
+
+
+def test_a_machine_that_never_goes_on_stalls_those_who_wait_for_it() -> None:
+    scenario = cluster(2, faults=[fault("pause", 1 * MS, node="node0")])
+    story = tell(scenario, {"node0": sleeps(2 * MS), "node1": receives(1)})
+    assert story.played.ending == "stalled"
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_waits_while_a_link_is_down_and_then_flows_on() -> None:
+    scenario = cluster(2, faults=[link("link_down", 400 * US, 5 * MS)])
+    story = tell(scenario, {"node0": sends(MILLISECOND_OF_BYTES, wait=True), "node1": receives(1)})
+    assert story.played.results["node0"] == [6 * MS]
+    assert story.played.results["node1"] == [(0, 6 * MS + PATH_NS)]
+    assert story.played.traffic.payload["node0"] == MILLISECOND_OF_BYTES
+
+
+def test_one_that_is_sent_meanwhile_waits_as_well_and_those_behind_it_too() -> None:
+    scenario = cluster(2, faults=[link("link_down", 0, 5 * MS)])
+    story = tell(scenario, {"node0": sends(*[MILLISECOND_OF_BYTES] * 2), "node1": receives(2)})
+    assert story.played.results["node1"] == [(0, 6 * MS + PATH_NS), (1, 7 * MS + PATH_NS)]
+
+
+def test_what_has_left_arrives() -> None:
+    scenario = cluster(2, network={"latency": "2 ms"}, faults=[link("link_down", 1_500 * US, 90 * MS)])
+    story = tell(scenario, {"node0": sends(MILLISECOND_OF_BYTES), "node1": receives(1)})
+    assert story.played.results["node1"] == [(0, 5 * MS)]
+
+
+def test_the_other_direction_of_a_link_that_is_down_one_way_is_not() -> None:
+    scenario = cluster(2, faults=[link("link_down", 0, 5 * MS, one_way=True)])
+    programs = {"node0": receives(1), "node1": sends(0, to="node0")}
+    assert tell(scenario, programs).played.results["node0"] == [(0, PATH_NS)]
+    programs = {"node0": sends(0), "node1": receives(1)}
+    assert tell(scenario, programs).played.results["node1"] == [(0, 5 * MS + PATH_NS)]
+
+
+def test_two_outages_that_overlap_end_with_the_later_one() -> None:
+    scenario = cluster(2, faults=[link("link_down", 0, 5 * MS), link("link_down", 1 * MS, 9 * MS)])
+    story = tell(scenario, {"node0": sends(0), "node1": receives(1)})
+    assert story.played.results["node1"] == [(0, 10 * MS + PATH_NS)]
+
+
+def test_others_have_the_bandwidth_that_nobody_uses_meanwhile() -> None:
+    # Two flows share node2's link until node0's is cut off: the other has sent half of its message by then.
+    scenario = cluster(3, faults=[link("link_down", 1 * MS, 50 * MS)])
+    programs = {
+        "node0": sends(MILLISECOND_OF_BYTES, to="node2", wait=True),
+        "node1": sends(MILLISECOND_OF_BYTES, to="node2", wait=True),
+        "node2": receives(2),
+    }
+    story = tell(scenario, programs)
+    assert story.played.results["node1"] == [1_500 * US]
+    assert story.played.results["node0"] == [51 * MS + 500 * US]
+
+
+@pytest.mark.parametrize(("outage_ms", "goes_on_ms"), [(1, 200), (200, 200), (201, 600), (1_000, 1_400)])
+def test_tcp_goes_on_at_its_next_retransmission_whose_waits_double(outage_ms: int, goes_on_ms: int) -> None:
+    scenario = cluster(
+        2, network={"transport": "tcp", "latency": "0 ns"}, faults=[link("link_down", 0, outage_ms * MS)]
+    )
+    story = tell(scenario, {"node0": sends(0), "node1": receives(1)})
+    # An empty message is one header: 66 B, with the acknowledgement's share of the other direction.
+    assert story.played.results["node1"] == [(0, goes_on_ms * MS + 528)]
+
+
+def test_a_run_in_which_everybody_waits_for_a_link_that_stays_down_has_stalled() -> None:
+    story = tell(cluster(2, faults=[link("link_down", 0)]), {"node0": sends(0), "node1": receives(1)})
+    assert story.played.ending == "stalled"
+    assert story.played.waiting == {"node1": "anybody (a message)"}
+
+
+def test_a_death_behind_a_link_that_is_down_is_heard_of_when_it_is_up_again() -> None:
+    faults = [link("link_down", 0, 5 * MS), crash("node0", 1 * MS)]
+    story = tell(cluster(2, faults=faults), {"node0": sleeps(9 * MS), "node1": receives(1, source="node0")})
+    assert story.played.results["node1"] == [("PeerLost", 5 * MS + PATH_NS)]
+
+
+def test_what_a_dead_machine_had_under_way_on_a_link_that_is_down_is_gone() -> None:
+    faults = [link("link_down", 400 * US, 5 * MS), crash("node0", 1 * MS)]
+    story = tell(cluster(2, faults=faults), {"node0": sends(MILLISECOND_OF_BYTES, wait=True), "node1": receives(1)})
+    assert story.played.results["node1"] == [("PeerLost", 5_400 * US + PATH_NS)]
+    assert story.played.traffic.payload["node0"] == MILLISECOND_OF_BYTES * 4 // 10
+
+
+def test_a_link_has_another_bandwidth_for_a_while() -> None:
+    scenario = cluster(2, faults=[link("link_degrade", 400 * US, 2 * MS, bandwidth="100 Mbit/s")])
+    story = tell(scenario, {"node0": sends(MILLISECOND_OF_BYTES, wait=True), "node1": receives(1)})
+    # 400 us of it, then 200 us in two milliseconds, then the rest.
+    assert story.played.results["node0"] == [2_400 * US + 400 * US]
+
+
+def test_the_latest_of_two_degradations_holds_and_then_the_other_again() -> None:
+    faults = [
+        link("link_degrade", 0, bandwidth="500 Mbit/s"),
+        link("link_degrade", 1 * MS, 1 * MS, bandwidth="100 Mbit/s"),
+    ]
+    story = tell(cluster(2, faults=faults), {"node0": sends(MILLISECOND_OF_BYTES, wait=True), "node1": receives(1)})
+    assert story.played.results["node0"] == [2 * MS + 800 * US]
+
+
+def test_nothing_overtakes_on_a_connection_whose_latency_falls() -> None:
+    # The first leaves at 1 ms with 10.05 ms of latency, the second at 2 ms, when the link is as short as before.
+    scenario = cluster(2, faults=[link("link_degrade", 0, 1_500 * US, latency="10 ms")])
+    story = tell(scenario, {"node0": sends(*[MILLISECOND_OF_BYTES] * 2), "node1": receives(2)})
+    assert story.played.results["node1"] == [(0, 11_050 * US), (1, 11_050 * US)]
+
+
+def test_a_message_that_flows_when_the_latency_changes_has_that_of_its_last_byte() -> None:
+    scenario = cluster(2, faults=[link("link_degrade", 500 * US, latency="10 ms")])
+    story = tell(scenario, {"node0": sends(MILLISECOND_OF_BYTES), "node1": receives(1)})
+    assert story.played.results["node1"] == [(0, 1 * MS + 10_050 * US)]
+
+
+def test_background_traffic_stops_where_no_way_is_open() -> None:
+    flow = {"source": "node0", "target": "node1", "start": "0 s", "stop": "10 ms"}
+    scenario = cluster(2, network={"background": [flow]}, faults=[link("link_down", 2 * MS, 5 * MS)])
+    story = tell(scenario, {"node1": sleeps(20 * MS)})
+    assert story.played.traffic.links["node0", "switch"] == 5 * MILLISECOND_OF_BYTES
+
+
+@pytest.mark.parametrize("kind", ["drop", "corrupt"])
+def test_what_is_lost_or_found_corrupt_is_sent_again(kind: str) -> None:
+    network = {"resend_after": "3 ms"}
+    scenario = cluster(2, network=network, faults=[link(kind, 0, probability="60 %")], seed=1)
+    story = tell(scenario, {"node0": sends(*[MILLISECOND_OF_BYTES] * 20), "node1": receives(20)})
+    came = story.played.results["node1"]
+    assert [payload for payload, _ in came] == list(range(20))
+    tries = story.played.traffic.wire["node0"] // MILLISECOND_OF_BYTES
+    assert 30 < tries < 90
+    # Every try takes a millisecond, and every one in vain three more.
+    assert came[-1][1] == tries * MS + (tries - 20) * 3 * MS + PATH_NS
+
+
+def test_a_fault_that_loses_messages_is_over_in_time() -> None:
+    scenario = cluster(2, network={"resend_after": "3 ms"}, faults=[link("drop", 0, 10 * MS, probability="99 %")])
+    story = tell(scenario, {"node0": sends(*[MILLISECOND_OF_BYTES] * 5), "node1": receives(5)})
+    last_ns = story.played.results["node1"][-1][1]
+    assert 10 * MS < last_ns <= 10 * MS + 3 * MS + 5 * MS + PATH_NS
+
+
+def test_a_bit_that_nobody_notices_is_wrong_from_then_on_and_only_there() -> None:
+    sent = np.arange(8, dtype=np.float32)
+
+    def gives(node):
+        node.send("node1", sent, sent.nbytes, tag=0)
+        yield from node.sleep(0)
+
+    scenario = cluster(2, faults=[link("corrupt", 0, probability="100 %", detected=False)])
+    story = tell(scenario, {"node0": gives, "node1": receives(1)})
+    (came, _), *_ = story.played.results["node1"]
+    assert sent.tolist() == list(range(8))
+    wrong = np.bitwise_xor(sent.view(np.uint32), came.view(np.uint32))
+    assert sum(int(word).bit_count() for word in wrong) == 1
+    assert story.times("wrong_number", "node1") == [256 + PATH_NS]
+
+
+@given(st.integers(0, 2**62))
+def test_exactly_one_bit_is_flipped_wherever_the_numbers_are(word: int) -> None:
+    payload = ("step", [np.zeros(3, np.float32), 7], (np.zeros((2, 2), np.float64),))
+    name, (one, seven), (other,) = flipped(payload, word)
+    assert (name, seven) == ("step", 7)
+    assert sum(byte.bit_count() for array in (one, other) for byte in array.tobytes()) == 1
+    assert not any(array.any() for array in (payload[1][0], payload[2][0]))
+
+
+def test_without_numbers_there_is_nothing_to_flip() -> None:
+    assert flipped(("hello", 3), 5) == ("hello", 3)
+
+
+def test_undetected_corruption_makes_replicas_differ_and_the_run_goes_on() -> None:
+    faults = [link("corrupt", 0, probability="30 %", detected=False)]
+    result = simulate(training("ring", faults=faults))
+    assert result.outcome.is_success
+    assert any(event.kind == "wrong_number" for event in result.trace)
+    assert result.numbers_digest != simulate(training("ring")).numbers_digest
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+def test_a_partition_holds_up_what_crosses_it_and_heals() -> None:
+    scenario = cluster(4, faults=[fault("partition", 0, 5 * MS, groups=[["node0", "node1"], ["node2"]])])
+    programs = {
+        "node0": lambda node: (yield from _to_all(node, ["node1", "node2", "node3"])),
+        **{f"node{rank}": receives(1) for rank in (1, 2, 3)},
+    }
+    results = tell(scenario, programs).played.results
+    # node3 is in no group, and reaches all.
+    assert [results[f"node{rank}"][0][1] for rank in (1, 2, 3)] == [PATH_NS, 5 * MS + PATH_NS, PATH_NS]
+
+
+def _to_all(node, others: Sequence[str]):
+    for other in others:
+        node.send(other, 0, 0, tag=0)
+    yield from node.sleep(0)
+
+
+@pytest.mark.parametrize(("notice", "came"), [("reset", 1 * MS + PATH_NS), ("silence", None)])
+def test_a_switch_dies_with_all_under_it(notice: str, came: int | None) -> None:
+    network = {"topology": {"kind": "two_tier", "racks": 2}, "latency": "25 us"}
+    dead = fault("switch_down", 1 * MS, 5 * MS, switch="rack0.switch", notice=notice)
+    programs = {f"node{rank}": works(9 * MFLOP) for rank in range(4)} | {"node3": receives(1, source="node0")}
+    story = tell(cluster(4, network=network, faults=[dead]), programs, restarts=["node0", "node1"])
+    assert story.times("crash") == [1 * MS] * 2
+    assert {event.node for event in story.of("crash")} == {"node0", "node1"}
+    assert story.times("restart") == [6 * MS] * 2
+    assert story.played.results["node0"] == [15 * MS]
+    # The reset waits behind the dead switch, and silence tells nothing.
+    assert story.played.results.get("node3") == (None if came is None else [("PeerLost", 6 * MS + PATH_NS)])
+
+
+def test_a_switch_without_machines_cuts_what_crosses_it() -> None:
+    network = {"topology": {"kind": "two_tier", "racks": 2}, "latency": "25 us"}
+    scenario = cluster(4, network=network, faults=[fault("switch_down", 0, 5 * MS, switch="core.switch")])
+    programs = {"node0": lambda node: (yield from _to_all(node, ["node1", "node2"]))}
+    story = tell(scenario, {**programs, "node1": receives(1), "node2": receives(1)})
+    assert story.played.results["node1"] == [(0, 50 * US)]
+    assert story.played.results["node2"] == [(0, 5 * MS + PATH_NS)]
+
+
+# --- again and again --------------------------------------------------------------------------------------------------
+
+EXPONENTIAL = {"kind": "exponential", "mean": "2 ms"}
+
+
+def test_a_fault_that_comes_again_and_again_is_seeded_and_keeps_to_its_time() -> None:
+    def strikes(seed: int) -> list[int]:
+        again = {"every": EXPONENTIAL, "start": "10 ms", "stop": "50 ms"}
+        dead = {"kind": "crash", "node": "node0", "at": again, "restart_after": "1 ns"}
+        story = tell(cluster(1, seed=seed, faults=[dead]), {"node0": sleeps(60 * MS)}, restarts=["node0"])
+        return story.times("crash")
+
+    assert strikes(1) == strikes(1) != strikes(2)
+    assert 8 < len(strikes(1)) < 40
+    assert all(10 * MS < time_ns < 50 * MS for time_ns in strikes(1))
+
+
+def test_any_machine_that_is_up_may_be_struck() -> None:
+    dead = {"kind": "crash", "node": "any", "at": {"every": {"kind": "exponential", "mean": "1 ms"}}}
+    story = tell(cluster(5, faults=[dead]), {f"node{rank}": sleeps(90 * MS) for rank in range(5)})
+    assert sorted(event.node for event in story.of("crash")) == [f"node{rank}" for rank in range(5)]
+
+
+def test_machines_that_churn_are_up_and_down_in_turn() -> None:
+    comes = {"kind": "churn", "nodes": ["node1"], "up": EXPONENTIAL, "down": {"kind": "exponential", "mean": "500 us"}}
+    story = tell(cluster(2, faults=[comes]), {f"node{rank}": sleeps(90 * MS) for rank in range(2)}, restarts=["node1"])
+    assert not story.times("crash", "node0")
+    down, up = story.times("crash", "node1"), story.times("restart", "node1")
+    assert len(down) > 10
+    turns = [time_ns for pair in zip(down, up, strict=False) for time_ns in pair]
+    assert turns == sorted(turns)
+    account = story.played.accounts["node1"]
+    assert account.down_ns == sum(back - gone for gone, back in zip(down, [*up, story.played.time_ns], strict=False))
+
+
+def test_a_fault_that_still_comes_does_not_keep_a_run_from_having_stalled() -> None:
+    dead = {"kind": "slow_down", "node": "node0", "factor": 2, "at": {"every": EXPONENTIAL}, "lasts": "1 ms"}
+    story = tell(cluster(2, faults=[dead]), {"node0": receives(1, source="node1"), "node1": sleeps(1)})
+    assert story.played.ending == "stalled"
+
+
+def draws(wait: Any, count: int = 1_000, machines: int = 1) -> list[int]:
+    return sorted(wait_ns(wait, machines, 7, "draw", number) for number in range(count))
+
+
+def distance(sample: Sequence[int], survival: Any) -> float:
+    """Return Kolmogorov and Smirnov's distance between a sample and a distribution."""
+    count = len(sample)
+    return max(abs(1 - survival(value) - (place + 0.5) / count) for place, value in enumerate(sample))
+
+
+@pytest.mark.parametrize(
+    ("wait", "survival"),
+    [
+        (Exponential(kind="exponential", mean="20 ms"), lambda ns: math.exp(-ns / (20 * MS))),
+        (Weibull(kind="weibull", scale="20 ms", shape=0.5), lambda ns: math.exp(-((ns / (20 * MS)) ** 0.5))),
+        (Weibull(kind="weibull", scale="20 ms", shape=3.0), lambda ns: math.exp(-((ns / (20 * MS)) ** 3))),
+    ],
+    ids=["exponential", "infant mortality", "wear"],
+)
+def test_waits_follow_their_distribution(wait: Any, survival: Any) -> None:
+    # Of 1,000 draws the distance is above 0.061 once in a thousand times; these draws are always the same.
+    assert distance(draws(wait), survival) < 0.06
+
+
+def test_the_waits_of_real_machines_are_those_of_their_papers() -> None:
+    hours = 3_600 * S
+    fleet = draws(Llama3(kind="llama_3"), machines=16_384)
+    assert abs(sum(fleet) / len(fleet) - 54 * 24 * hours / 419) < 0.1 * 54 * 24 * hours / 419
+    job = draws(Li2014(kind="li_2014"), 3_000)
+    for machine_hours, share in ((100, 0.078), (1_000, 0.137), (10_000, 0.247)):
+        failed = sum(wait < machine_hours * hours for wait in job) / len(job)
+        assert abs(failed - share) < 0.025
+
+
+def test_acceleration_divides_the_waits() -> None:
+    slow, fast = draws(Llama3(kind="llama_3"), 50), draws(Llama3(kind="llama_3", accelerated=1_000.0), 50)
+    assert all(abs(Decimal(one) / other - 1_000) < Decimal("1e-6") for one, other in zip(slow, fast, strict=True))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**62), st.integers(1, 10**6))
+def test_a_wait_is_at_least_a_nanosecond(seed: int, machines: int) -> None:
+    assert wait_ns(Exponential(kind="exponential", mean="1 ns"), machines, seed, "x") >= 1
+
+
+# --- from a file ------------------------------------------------------------------------------------------------------
+
+ROWS = "name: rows\ntask: {steps: 2}\ncluster: {nodes: 3}\nstrategy: {name: ring}\nfaults:\n"
+
+
+def test_the_rows_of_a_file_become_faults(tmp_path: Any) -> None:
+    (tmp_path / "failures.csv").write_text("time,node\n# a comment\n3 s, node1\n\n4.5 ms,node2\n")
+    more = "- {kind: crash, at: {file: failures.csv}, restart_after: 1 s}\n- {kind: pause, node: node0, at: 1 s}\n"
+    (tmp_path / "a.yaml").write_text(ROWS + more)
+    faults = load(tmp_path / "a.yaml").scenario.faults
+    assert [(fault.kind, fault.node, fault.at.time) for fault in faults] == [
+        ("crash", "node1", 3 * S),
+        ("pause", "node0", 1 * S),
+        ("crash", "node2", 4_500_000),
+    ]
+    assert faults[2].restart_after == 1 * S
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("3,node1\n", 'line 1 of "failures.csv": "3" has no unit; a duration is written like "50 us"'),
+        ("3 s,node1,x\n", 'line 1 of "failures.csv" has 3 columns; write a time and a node'),
+        ("", '"failures.csv" has no rows of a time and a node, such as 3 s,node1'),
+    ],
+)
+def test_wrong_rows_are_told_with_their_line(tmp_path: Any, rows: str, sentence: str) -> None:
+    (tmp_path / "failures.csv").write_text(rows)
+    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}}\n")
+    with pytest.raises(Exception, match=r"a\.yaml:6:28: faults") as found:
+        load(tmp_path / "a.yaml")
+    assert sentence in str(found.value)
+
+
+def test_a_missing_file_of_rows_is_told(tmp_path: Any) -> None:
+    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}}\n")
+    with pytest.raises(Exception, match="there is no file"):
+        load(tmp_path / "a.yaml")
+
+
+# --- what a scenario may say ------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    ("{kind: pause, node: node9, at: 1 s}", "node: there is no node9; the nodes are node0 to node2"),
+    (
+        "{kind: link_down, source: node0, target: node1, at: 1 s}",
+        "target: there is no link from node0 to node1; node0 has links to switch",
+    ),
+    ("{kind: link_down, source: nod0, target: switch, at: 1 s}", "source: there is no nod0 in this star; did you mean"),
+    ("{kind: link_degrade, source: node0, target: switch, at: 1 s}", "changes nothing; write the link's"),
+    (
+        "{kind: drop, source: node0, target: switch, at: 1 s, probability: 100 %}",
+        "probability: must be less than 100 %, or nothing ever arrives; not 100 %; kind: link_down says that",
+    ),
+    (
+        "{kind: corrupt, source: node0, target: switch, at: 1 s, probability: 101 %, detected: false}",
+        "probability: must be at most 100 %, not 101 %",
+    ),
+    (
+        "{kind: partition, groups: [[node0, node1], [node1]], at: 1 s}",
+        "groups[1][0]: node1 is in faults[0].groups[0] already; it is on one side only",
+    ),
+    ("{kind: switch_down, switch: rack0.switch, at: 1 s}", "switch: there is no switch rack0.switch in this star"),
+    ("{kind: crash, node: any, at: {step: 1}}", "at.step: is a worker's progress, and any has none"),
+    (
+        "{kind: link_down, source: node0, target: switch, at: {step: 1}}",
+        "at.step: is a worker's progress, and a link_down is no worker's; write a time, such as at: 3 s",
+    ),
+    ("{kind: crash, node: node0, at: {start: 1 s}}", 'at.start: belongs to "every"'),
+    (
+        "{kind: crash, node: node0, at: {time: 1 s, every: {kind: exponential, mean: 1 s}}}",
+        'at: has both a time and "every"; keep one of them',
+    ),
+    (
+        "{kind: crash, node: node0, at: {every: {kind: exponential, mean: 1 s}, start: 2 s, stop: 1 s}}",
+        "at.stop: must be later than the start, or the fault never comes",
+    ),
+    ("{kind: crush, node: node0, at: 1 s}", 'kind: there is no kind "crush"; choose crash, pause'),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), MISTAKES, ids=[sentence[:40] for _, sentence in MISTAKES])
+def test_a_fault_that_cannot_be_is_told_with_its_place(text: str, sentence: str) -> None:
+    with pytest.raises(Exception, match=r"a\.yaml:6:") as found:
+        parse(ROWS + f"- {text}\n", "a.yaml")
+    assert sentence in str(found.value)
+
+
+def test_what_this_strategy_does_not_have_is_not_applicable() -> None:
+    faults = [
+        link("link_down", 1, target="switch", source="server0"),
+        fault("partition", 1, groups=[["node0"], ["server0"]]),
+    ]
+    result = simulate(training("ring", faults=faults))
+    assert result.faults_not_applicable == (
+        "faults[0]: link_down of server0 - switch at 1 ns",
+        "faults[1]: partition of node0 | server0 at 1 ns",
+    )
+
+
+# --- strategies -------------------------------------------------------------------------------------------------------
+
+
+def test_an_elastic_ring_goes_on_after_a_partition_that_heals() -> None:
+    parted = fault("partition", 6 * MS, 40 * MS, groups=[["node0", "node1", "node2", "rendezvous"], ["node3"]])
+    elastic = {"name": "ring", "on_failure": "elastic", "timeout": "5 ms", "set_aside": {"cooldown": "1 ms"}}
+    result = simulate(training(elastic, steps=40, faults=[parted]))
+    assert result.outcome.is_success
+    sizes = [row.world_size for row in result.metrics]
+    assert [size for size, following in pairwise([*sizes, 0]) if size != following] == [4, 3, 4]
+    assert result.samples.lost == 0
+    (failure,) = result.failures
+    assert failure.ended_at_ns == 46 * MS
+    assert failure.detected_at_ns is not None
+    assert (failure.recovered_at_ns or 0) > 46 * MS
+
+
+def test_what_a_message_would_have_taken_that_never_left_holds_up_nobody() -> None:
+    def sends_twice(node):
+        node.send("node1", 0, 100 * MILLISECOND_OF_BYTES, tag=0)
+        yield from node.sleep(20 * MS)
+        node.send("node1", 1, 0, tag=1)
+
+    scenario = cluster(2, faults=[crash("node1", 1 * MS, restart_after="1 ms")])
+    story = tell(scenario, {"node0": sends_twice, "node1": receives(1, source="node0")}, restarts=["node1"])
+    assert story.played.results["node1"] == [(1, 20 * MS + PATH_NS)]
