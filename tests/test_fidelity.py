@@ -977,7 +977,7 @@ def outcome_of(scenario: Any, fidelity: Fidelity, shuffle_ties: int | None = Non
 
 @st.composite
 def trainings(draw: st.DrawFn) -> Any:
-    """Draw three steps of a training, and deaths at moments at which something happens without them."""
+    """Draw three steps of a training, and faults at moments at which something happens without them."""
     strategy = draw(st.sampled_from(list(STRATEGIES.values())))
     nodes, network = draw(st.sampled_from(list(CLUSTERS.values())))
     build = partial(training, strategy, nodes=nodes, network=network, steps=3, max_virtual_time="100 ms")
@@ -993,7 +993,9 @@ def trainings(draw: st.DrawFn) -> Any:
         st.sampled_from([None, "1 ns", "100 us", "2 ms"]),
         st.sampled_from(NOTICES),
     )
-    return build(faults=draw(st.lists(death, max_size=2)))
+    lasting = st.sampled_from(["1 ns", "100 us", "2 ms", "9 ms", None])
+    anything = st.sampled_from(times).flatmap(lambda at: faults_at(calm, at, lasting))
+    return build(faults=draw(st.lists(st.one_of(death, anything), max_size=2)))
 
 
 def any_training(scenario: Any, shuffle_ties: int | None) -> None:
@@ -1002,12 +1004,12 @@ def any_training(scenario: Any, shuffle_ties: int | None) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(trainings(), st.sampled_from([None, 1]))
-def test_any_training_with_any_deaths(scenario: Any, shuffle_ties: int | None) -> None:
+def test_any_training_with_any_faults(scenario: Any, shuffle_ties: int | None) -> None:
     any_training(scenario, shuffle_ties)
 
 
 @pytest.mark.long
 @settings(max_examples=1_500, deadline=None)
 @given(trainings(), st.sampled_from([None, 1]))
-def test_any_training_with_any_deaths_for_long(scenario: Any, shuffle_ties: int | None) -> None:
+def test_any_training_with_any_faults_for_long(scenario: Any, shuffle_ties: int | None) -> None:
     any_training(scenario, shuffle_ties)
