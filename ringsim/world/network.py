@@ -204,7 +204,9 @@ class Network:
     def _task(self, transfer: Transfer, wire_bytes: int) -> Task:
         route, key = transfer.connection.route, transfer.key
         amount = wire_bytes * 8 * NANO
-        return Task(amount, route.resources, Phase.DEPART, key, transfer.flow_ended, route.weights)
+        task = Task(amount, route.resources, Phase.DEPART, key, transfer.flow_ended, route.weights)
+        task.daemon = transfer.daemon
+        return task
 
     def displaced(self, transfer: Transfer) -> Task:
         """A message was alone on its route, and is not any more: nobody knows now when it will have left."""
@@ -233,9 +235,8 @@ class Network:
 
     def _flow_later(self, connection: Connection, transfer: Transfer, when_ns: int) -> None:
         connection.free_ns = NEVER
-        connection.departure = self.clock.at(
-            when_ns, Phase.DEPART, transfer.key, lambda: self._flow(connection, transfer)
-        )
+        flow = lambda: self._flow(connection, transfer)  # noqa: E731
+        connection.departure = self.clock.at(when_ns, Phase.DEPART, transfer.key, flow, daemon=transfer.daemon)
 
     def _is_lost(self, transfer: Transfer) -> bool:
         """Draw whether a link loses a message whose last byte leaves now. What it has sent is sent, and is counted."""

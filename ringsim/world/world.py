@@ -196,6 +196,9 @@ class World:
                 address = Address(len(self._lives), rank, machine.host.name, 0)
                 self._accounts[rank] = Account()
                 self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
+        self.clock.lingers = lambda stirred_ns: any(
+            life.node.detector.may_suspect(stirred_ns) for life in self._lives.values()
+        )
         self._restarts_pending = 0
         self._running_workers = 0
         self._stages: dict[Group, Stage] = {}
@@ -337,6 +340,7 @@ class World:
             self.account(node.name).set(self.clock.now_ns, recovering=False)
         else:
             self._set_running(life, False)
+            node.detector.stop()
             self.account(node.name).set(self.clock.now_ns, recovering=False)
             self._books.results[node.name] = result
 
@@ -402,11 +406,14 @@ class World:
         """A message arrives: it is off the wire, and its target has it."""
         connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
         source, target = connection.source, self._lives[connection.target.name].node
-        self._accounts[source.name].wire(now_ns, -1)
-        if conversation is None:
-            seat = None
+        seat, is_for_detector = None, _is_for_detector(transfer)
+        if is_for_detector:
+            pass  # Nobody waits for it, so it is in nobody's account.
+        elif conversation is None:
+            self._accounts[source.name].wire(now_ns, -1)
             target.account.wire(now_ns, -1)
         else:
+            self._accounts[source.name].wire(now_ns, -1)
             seat = target.seats.get(conversation)
             if seat is None:
                 target.is_approached(conversation, -1)
@@ -420,7 +427,11 @@ class World:
         if self._tells_messages:
             self._trace_message("deliver", target.name, transfer, source=source.name)
         message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-        if seat is not None:
+        if is_for_detector:
+            target.detector.hear(message)
+        elif conversation is not None and target.mailbox.has_closed(source.name, conversation[0]):
+            pass  # Its target takes the source for lost, and does not read that connection any more.
+        elif seat is not None:
             seat.put(message)
         elif conversation is not None:
             target.keep(message, conversation)
@@ -448,10 +459,13 @@ class World:
     def _on_wire(self, transfer: Transfer, change: int) -> None:
         connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
         target = connection.target.name
-        self._accounts[connection.source.name].wire(now_ns, change)
-        if conversation is None:
+        if _is_for_detector(transfer):
+            pass
+        elif conversation is None:
+            self._accounts[connection.source.name].wire(now_ns, change)
             self._accounts[target].wire(now_ns, change)
         else:
+            self._accounts[connection.source.name].wire(now_ns, change)
             node = self._lives[target].node
             seat = node.seats.get(conversation)
             if seat is None:
@@ -490,6 +504,11 @@ class World:
             tuple(self._books.injected),
             frozenset(self._books.not_applicable),
         )
+
+
+def _is_for_detector(transfer: Transfer) -> bool:
+    """Say whether a message is a heartbeat, or says who is lost."""
+    return transfer.conversation is None and transfer.connection.channel is not None
 
 
 def _with_defaults(host: Host, scenario: Scenario) -> Host:
