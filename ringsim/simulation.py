@@ -132,6 +132,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
             for injected in played.injected
             for fault in [scenario.faults[injected.number]]
         ),
+        false_suspicions=accounting.false_suspicions(events),
         faults_not_reached=_fault_lines(scenario, {*range(len(scenario.faults))} - reached - played.not_applicable),
         faults_not_applicable=_fault_lines(scenario, played.not_applicable),
         samples=accounting.total_samples(epochs),
