@@ -1,12 +1,12 @@
 """Who sends heartbeats to whom, and who watches whom: one detector for a ring's neighbours, one for a rendezvous.
 
-    neighbours    a ─♥─► b ─♥─► c ─♥─► a, and back       each member watches those it sends to and receives from, and a
-                                                         suspicion runs round the ring like any other error
-    rendezvous    a, b, c ─♥─► rendezvous                it watches everybody, and tells the neighbours of whom it misses
+    neighbours    a ─♥─► b ─♥─► c ─♥─► a, and back    each member watches those it sends to and receives from; a
+                                                      suspicion runs round the ring like any other error
+    rendezvous    a, b, c ─♥─► rendezvous             it watches everybody, and tells the neighbours of the lost one
 
-A ring of N sends 2N heartbeats an interval, two on each link and direction, a rendezvous takes N on its one link and is the only
-one that accuses anybody (torchft's lighthouse is one: 100 ms, and dead after 5 s). What is not here: how heartbeats
-travel and what a suspicion does (`Node.beat`, `Node.watch`, `Node.tell_lost`).
+In an interval a ring of N sends 2N heartbeats, two on each direction of a star's links. A rendezvous takes N on its one
+link, and is the only one that accuses anybody (torchft's lighthouse is one: 100 ms, and dead after 5 s). What is not
+here: how heartbeats travel, and what a suspicion does (`Node.beat`, `Node.watch`, `Node.tell_lost`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ringsim.node import Group, Member, Node
 
 
 def neighbours(ring: Group, name: str) -> tuple[Member, ...]:
-    """Return the members to the left and right of one in a ring: in a ring of two they are the same, alone there is none.
+    """Return the members to the left and right of one in a ring. Of two they are the same; alone there is none.
 
     >>> ring = Group(0, (Member("a", 0), Member("b", 2), Member("c", 0)))
     >>> [member.name for member in neighbours(ring, "a")]
@@ -46,7 +46,7 @@ def watch_everybody(node: Node, ring: Group, timeout_ns: int) -> None:
 
 
 def tell_neighbours(node: Node, ring: Group, lost: str) -> None:
-    """As the rendezvous: let the neighbours of a member that is lost leave the ring, and the others learn it from them."""
+    """As the rendezvous: let the neighbours of a lost member leave the ring, so that the others learn of it."""
     if lost in ring.ranks:
         member = ring.members[ring.ranks[lost]]
         for neighbour in neighbours(ring, lost):
