@@ -152,8 +152,9 @@ class Node(Protocol):
     def watch(self, peers: Sequence[Member], timeout_ns: int) -> None:
         """Take a life of a peer for lost when no heartbeat of it has come for `timeout_ns`, counted from now at first.
 
-        It is as if a reset had come, though it may be alive: whoever waits for it gets PeerLost, in collectives too.
-        Outside of collectives the next message, either way, makes a new connection. Calling it again replaces `peers`.
+        It is as if a reset had come, though it may be alive: whoever waits for it gets Suspected, a PeerLost, in
+        collectives too. Outside of them the next message, either way, makes a new connection. Calling it again
+        replaces `peers`.
         """
         ...
 

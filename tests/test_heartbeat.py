@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ringsim.accounting import false_suspicions
 from ringsim.collectives.ring import RingAllReduce
-from ringsim.errors import PeerLost, Restarted, UsageError
+from ringsim.errors import PeerLost, Restarted, Suspected, UsageError
 from ringsim.node import Member, Node, Operation
 from ringsim.scenario import Host, Scenario, worker_names
 from ringsim.simulation import simulate
@@ -99,7 +99,7 @@ def test_a_silent_death_is_suspected_so_long_after_the_last_beat_came() -> None:
     assert suspicion.time_ns == 3 * S + BEAT + 500 * MS
     assert suspicion.fields == {"peer": "node0", "incarnation": 0, "timeout_ns": 500 * MS}
     assert story.times("peer_lost", "node1") == [suspicion.time_ns]
-    assert story.played.results == {"node1": "PeerLost"}
+    assert story.played.results == {"node1": "Suspected"}
     assert false_suspicions(story.events) == 0
 
 
@@ -245,7 +245,7 @@ def test_who_is_wrongly_suspected_can_write_again_and_be_written_to() -> None:
         return heard
 
     story = told(scenario=cluster(2), programs={"node0": suspected, "node1": rendezvous})
-    assert story.played.results["node1"] == ["lost the connection to node0", "here I am"]
+    assert story.played.results["node1"] == ["lost the connection to node0, whose heartbeats do not come", "here I am"]
     assert story.played.results["node0"] == "welcome"
     assert false_suspicions(story.events) == 1
 
@@ -387,7 +387,7 @@ def test_a_run_has_not_stalled_while_a_suspicion_may_come() -> None:
     fault = crash("node0", 50 * MS, notice="silence")
     story = told(scenario=cluster(2, faults=[fault]), programs=programs)
     assert story.times("suspect", "node1", peer="node0") == [BEAT + 5 * S]
-    assert story.played.failures == {"node1": "lost the connection to node0"}
+    assert story.played.failures == {"node1": "lost the connection to node0, whose heartbeats do not come"}
     # With a watch on somebody else only, it has stalled; who that is beats.
     programs = {"node0": waits_for(NODE1, 5 * S), "node1": waits_for(NODE2, 5 * S), "node2": waits_for(NODE1, 5 * S)}
     story = told(scenario=cluster(3, faults=[fault]), programs=programs)
@@ -431,7 +431,7 @@ def ring_of(
                 total = total + (yield from node.collective(RingAllReduce(), mine))
         except PeerLost as lost:
             node.watch([], timeout)
-            return number, lost.peer
+            return number, lost.peer, type(lost).__name__
         return float(total.sum())
 
     return dict.fromkeys(group.names, run)
@@ -461,6 +461,9 @@ def test_a_silent_death_in_a_ring_is_seen_by_both_neighbours_and_runs_round() ->
         "node0": (LATENCY, "node1"),
         "node4": (LATENCY, "node3"),
     }
+    kinds = {name: result[2] for name, result in story.played.results.items()}
+    hearsay = dict.fromkeys(["node0", "node4"], "PeerLost")
+    assert kinds == {**dict.fromkeys(["node1", "node3"], "Suspected"), **hearsay}
     assert false_suspicions(story.events) == 0
 
 
@@ -683,8 +686,10 @@ def test_a_suspicion_is_told_once_and_the_death_that_follows_is_no_news() -> Non
     box = Mailbox()
     box.suspect("a", 0)
     box.suspect("a", 0)
+    with pytest.raises(Suspected):
+        box.check("a", None)
     box.lose("a", 0, restarted=False)
-    with pytest.raises(PeerLost):
+    with pytest.raises(PeerLost, match=r"^lost the connection to a$"):
         box.take(None, None)
     assert box.take(None, None) is None
 

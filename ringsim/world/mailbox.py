@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringsim.errors import PeerLost, Restarted
+from ringsim.errors import PeerLost, Restarted, Suspected
 from ringsim.node import Group, Member, Message
 
 # Which conversation a message belongs to: a group's generation, or None outside of collectives.
@@ -154,4 +154,7 @@ class Mailbox:
         return channel is None and peer in self._suspected and self._suspected[peer] >= self.life(peer, None)
 
     def _lost_error(self, peer: str) -> PeerLost:
-        return Restarted(peer) if self._restarted.get(peer, -1) == self._lost.get(peer) else PeerLost(peer)
+        lost = self._lost.get(peer, -1)
+        if self._suspected.get(peer, -1) > lost:
+            return Suspected(peer)
+        return Restarted(peer) if lost >= 0 and self._restarted.get(peer) == lost else PeerLost(peer)
