@@ -271,9 +271,14 @@ class SimNode:
         self._started.clear()
         self._world.close(self, seat.stage)
 
-    def keep(self, message: Message, conversation: Conversation) -> None:
-        """A message has come of a collective that this node has not entered."""
-        if self._stage is None or conversation[0] >= self._stage.group.generation:
+    def take_in(self, message: Message, conversation: Conversation) -> None:
+        """A message has come of a collective: for its seat, or to be kept until this node enters it."""
+        seat = self.seats.get(conversation)
+        if self.mailbox.has_closed(message.source, conversation[0]):
+            return  # It takes the source for lost, and does not read that connection any more.
+        if seat is not None:
+            seat.put(message)
+        elif self._stage is None or conversation[0] >= self._stage.group.generation:
             self._early.setdefault(conversation, []).append(message)
 
     def is_approached(self, conversation: Conversation, change: int) -> None:

@@ -404,22 +404,9 @@ class World:
 
     def _landed(self, transfer: Transfer) -> None:
         """A message arrives: it is off the wire, and its target has it."""
-        connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
-        source, target = connection.source, self._lives[connection.target.name].node
-        seat, is_for_detector = None, _is_for_detector(transfer)
-        if is_for_detector:
-            pass  # Nobody waits for it, so it is in nobody's account.
-        elif conversation is None:
-            self._accounts[source.name].wire(now_ns, -1)
-            target.account.wire(now_ns, -1)
-        else:
-            self._accounts[source.name].wire(now_ns, -1)
-            seat = target.seats.get(conversation)
-            if seat is None:
-                target.is_approached(conversation, -1)
-            elif seat.incoming:
-                seat.incoming -= 1
-                target.account.wire(now_ns, -1)
+        self._count(transfer, -1)
+        source, conversation = transfer.connection.source, transfer.conversation
+        target = self._lives[transfer.connection.target.name].node
         if not target.alive or target.incarnation != transfer.life:
             if self._answers(transfer):
                 self._answer_with_reset(transfer, target)
@@ -427,14 +414,10 @@ class World:
         if self._tells_messages:
             self._trace_message("deliver", target.name, transfer, source=source.name)
         message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-        if is_for_detector:
+        if _is_for_detector(transfer):
             target.detector.hear(message)
-        elif conversation is not None and target.mailbox.has_closed(source.name, conversation[0]):
-            pass  # Its target takes the source for lost, and does not read that connection any more.
-        elif seat is not None:
-            seat.put(message)
         elif conversation is not None:
-            target.keep(message, conversation)
+            target.take_in(message, conversation)
         else:
             target.mailbox.put(message)
             target.look()
@@ -457,24 +440,28 @@ class World:
         return machine.up or machine.notice == "reset"
 
     def _on_wire(self, transfer: Transfer, change: int) -> None:
-        connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
-        target = connection.target.name
-        if _is_for_detector(transfer):
-            pass
-        elif conversation is None:
-            self._accounts[connection.source.name].wire(now_ns, change)
-            self._accounts[target].wire(now_ns, change)
-        else:
-            self._accounts[connection.source.name].wire(now_ns, change)
-            node = self._lives[target].node
-            seat = node.seats.get(conversation)
-            if seat is None:
-                node.is_approached(conversation, change)
-            elif change > 0 or seat.incoming:
-                seat.incoming += change
-                node.account.wire(now_ns, change)
+        """A message goes on the wire (+1), or is taken off it before it arrives (-1)."""
+        self._count(transfer, change)
         if self._tells_messages and change > 0:
-            self._trace_message("depart", connection.source.name, transfer, to=target)
+            connection = transfer.connection
+            self._trace_message("depart", connection.source.name, transfer, to=connection.target.name)
+
+    def _count(self, transfer: Transfer, change: int) -> None:
+        """Count a message for its sender, and for whoever may wait for it."""
+        conversation, now_ns = transfer.conversation, self.clock.now_ns
+        if _is_for_detector(transfer):
+            return  # Nobody waits for it.
+        self._accounts[transfer.connection.source.name].wire(now_ns, change)
+        node = self._lives[transfer.connection.target.name].node
+        if conversation is None:
+            node.account.wire(now_ns, change)
+            return
+        seat = node.seats.get(conversation)
+        if seat is None:
+            node.is_approached(conversation, change)
+        elif change > 0 or seat.incoming:
+            seat.incoming += change
+            node.account.wire(now_ns, change)
 
     def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
         tag = transfer.tag if transfer.conversation is None else (transfer.conversation[1], transfer.tag)
