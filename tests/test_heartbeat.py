@@ -25,6 +25,7 @@ from ringsim.strategies.buckets import plan
 from ringsim.strategies.detection import report_to, tell_neighbours, watch_everybody, watch_neighbours
 from ringsim.strategies.ring import train_step
 from ringsim.strategies.training import State, Training
+from ringsim.trace import Event
 from ringsim.world.mailbox import Mailbox
 from tests.worlds import MS, US, Run, S, Story, cluster, crash, group_of, select, tell, training
 
@@ -677,6 +678,32 @@ def test_the_time_to_detect_is_that_of_the_suspicion() -> None:
     assert failure.detected_at_ns == select(result.trace, "suspect")[0].time_ns
     assert 17 * MS < failure.detected_at_ns < 19 * MS
     assert result.summary()["false_suspicions"] == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "at", "timeout", "false"),
+    [
+        ("a", 50, 30, 1),  # a was up from 20 to 50
+        ("a", 60, 30, 0),  # it dies at 60
+        ("a", 75, 10, 0),  # it is dead
+        ("a", 85, 10, 0),  # it is back since 80, but what it was asked at 75 is lost
+        ("a", 95, 10, 1),
+        ("b", 95, 10, 0),  # b's program has ended
+        (None, 50, 30, 0),  # nobody is named
+        ("rendezvous", 50, 30, 0),  # it trains nothing, and has said that it wants so much time
+    ],
+)
+def test_a_timeout_is_a_false_suspicion_of_one_who_was_up_all_the_while(
+    source: str | None, at: int, timeout: int, false: int
+) -> None:
+    events = [
+        *(Event(0, name, "step_begin", {}) for name in "ab"),
+        Event(60, "a", "crash", {"notice": "silence"}),
+        Event(70, "b", "ended", {"reason": "it gave up"}),
+        Event(80, "a", "restart", {"incarnation": 1}),
+        Event(at, "c", "receive_timeout", {"source": source, "timeout_ns": timeout}),
+    ]
+    assert false_suspicions(events) == false
 
 
 # --- the mailbox ------------------------------------------------------------------------------------------------------
