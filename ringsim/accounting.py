@@ -213,6 +213,44 @@ def _is_sign(event: Event, ranks: Sequence[str]) -> bool:
 
     No ranks: a link between switches, say, where whoever misses anybody may miss it for that.
     """
-    if event.kind == "peer_lost":
+    if event.kind in ("peer_lost", "suspect"):
         return event.fields["peer"] in ranks or not ranks
     return event.kind == "receive_timeout" and (event.fields["source"] in (None, *ranks) or not ranks)
+
+
+# Where a life begins or ends.
+_TURNS = ("crash", "ended", "restart")
+
+
+@dataclass(frozen=True)
+class _Life:
+    """Which life of a node is up (None: it is dead), and since when."""
+
+    incarnation: int | None = 0
+    since_ns: int = 0
+
+
+def false_suspicions(events: Sequence[Event]) -> int:
+    """Return how often somebody was taken for dead who was not.
+
+    That is a `suspect` whose life was up; and a `receive_timeout` against one who trains and was up all the while. (A
+    rendezvous is only waited for so long because it said so.)
+
+    >>> crash, back = Event(5, "a", "crash", {"notice": "silence"}), Event(7, "a", "restart", {"incarnation": 1})
+    >>> suspect = lambda at, life: Event(at, "b", "suspect", {"peer": "a", "incarnation": life, "timeout_ns": 3})
+    >>> false_suspicions([suspect(4, 0), crash, suspect(6, 0), back, suspect(8, 0), suspect(9, 1)])
+    2
+    """
+    trains = {event.node for event in events if event.kind in ("step_begin", "update")}
+    lives: dict[str, _Life] = defaultdict(_Life)
+    count = 0
+    # Of one instant, deaths come first: who dies at the very instant of a suspicion was rightly suspected.
+    for event in sorted(events, key=lambda event: (event.time_ns, event.kind not in _TURNS)):
+        if event.kind in _TURNS:
+            lives[event.node] = _Life(event.fields.get("incarnation"), event.time_ns)
+        elif event.kind == "suspect":
+            count += lives[event.fields["peer"]].incarnation == event.fields["incarnation"]
+        elif event.kind == "receive_timeout" and event.fields["source"] in trains:
+            life, began_ns = lives[event.fields["source"]], event.time_ns - event.fields["timeout_ns"]
+            count += life.incarnation is not None and life.since_ns <= began_ns
+    return count

@@ -8,7 +8,8 @@
 
     NodeError                       may cross a `yield from` of a strategy; nothing else does
     ├── PeerLost                    the connection to a peer broke
-    │   └── Restarted               ... and the peer is back, with nothing of what it held
+    │   ├── Restarted               ... and the peer is back, with nothing of what it held
+    │   └── Suspected               ... or is taken for broken: no heartbeat of the peer came in time
     └── ReceiveTimeout              nothing came in time
 
 What is not here: outcomes of a simulated training (`result.Outcome`): those are data, not errors.
@@ -96,6 +97,16 @@ class Restarted(PeerLost):
 
     def __str__(self) -> str:
         return f"lost the connection to {self.peer}, which has restarted"
+
+
+class Suspected(PeerLost):
+    """The connection to `peer` is taken for broken, because its heartbeats do not come. It may be alive.
+
+    A suspicion names the one who is missed, not a neighbour that has only closed.
+    """
+
+    def __str__(self) -> str:
+        return f"lost the connection to {self.peer}, whose heartbeats do not come"
 
 
 class ReceiveTimeout(NodeError):

@@ -142,6 +142,26 @@ class Node(Protocol):
         """Return a message that has already come, or None. Never waits."""
         ...
 
+    def beat(self, peers: Sequence[Member], interval_ns: int) -> None:
+        """Send a heartbeat to each of `peers` now and every `interval_ns` from now on, on connections of their own.
+
+        Calling it again replaces `peers`. They end with this life, and with its program. This node itself is left out.
+        """
+        ...
+
+    def watch(self, peers: Sequence[Member], timeout_ns: int) -> None:
+        """Take a life of a peer for lost when no heartbeat of it has come for `timeout_ns`, counted from now at first.
+
+        It is as if a reset had come, though it may be alive: whoever waits for it gets Suspected, a PeerLost, in
+        collectives too. Outside of them the next message, either way, makes a new connection. Calling it again
+        replaces `peers`.
+        """
+        ...
+
+    def tell_lost(self, to: Member, lost: Member) -> None:
+        """Let `to` take `lost` for lost as well, as soon as a message has told it. Does not wait."""
+        ...
+
     def collective(self, plan: Plan, buffer: Any) -> Operation[Any]:
         """Play `plan` with the group and return its result.
 

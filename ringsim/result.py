@@ -120,6 +120,7 @@ class Result:
     collectives_by_messages: int
     nodes: tuple[NodeTime, ...]
     failures: tuple[Failure, ...]
+    false_suspicions: int  # how often somebody was taken for dead who was not
     faults_not_reached: tuple[str, ...]
     faults_not_applicable: tuple[str, ...]
     samples: Samples
@@ -163,6 +164,7 @@ class Result:
             },
             **{field: self.total_ns(field) for field in TIMES},
             "failures": [asdict(failure) for failure in self.failures],
+            "false_suspicions": self.false_suspicions,
             "faults_not_reached": list(self.faults_not_reached),
             "faults_not_applicable": list(self.faults_not_applicable),
             "nodes": [asdict(node) for node in self.nodes],

@@ -131,6 +131,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
             accounting.failure(events, scenario.faults[injected.number].kind, injected, len(workers))
             for injected in played.injected
         ),
+        false_suspicions=accounting.false_suspicions(events),
         faults_not_reached=_fault_lines(scenario, {*range(len(scenario.faults))} - reached - played.not_applicable),
         faults_not_applicable=_fault_lines(scenario, played.not_applicable),
         samples=accounting.total_samples(epochs),

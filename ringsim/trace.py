@@ -36,6 +36,7 @@ SCHEDULE_KINDS = {
     "dropped": "a worker's samples of a step are given up: step, epoch, generation, worker, and the ids",
     "peer_lost": "a node learns that a connection broke: peer",
     "receive_timeout": "a node has waited in vain: source, timeout_ns",
+    "suspect": "no heartbeat of a life of `peer` has come in time: peer, incarnation, timeout_ns",
     "crash": "notice",
     "pause": "a machine stands still",
     "resume": "it goes on",

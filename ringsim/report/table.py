@@ -87,6 +87,8 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
         (f"time of {_workers(result)}", _shares(result)),
         ("learning rate", _rate(result)),
     ]
+    if result.false_suspicions:
+        rows.append(("false suspicions", f"{result.false_suspicions:,}"))
     if speed_up is not None:
         rows.insert(3, ("speed-up", f"{speed_up:.2f} times as fast as the local twin"))
     return rows
@@ -110,6 +112,7 @@ def _compare_rows(result: Result) -> Rows:
         *shares,
         ("detected after", _listed(_after(f.at_ns, f.detected_at_ns) for f in failures)),
         ("resumed after", _listed(_after(f.at_ns, f.resumed_at_ns) for f in failures)),
+        ("false suspicions", f"{result.false_suspicions:,}"),
         ("steps rolled back", str(sum(f.rolled_back_steps for f in failures))),
         ("samples repeated", f"{result.samples.repeated:,}"),
         ("samples lost", f"{result.samples.lost:,}"),

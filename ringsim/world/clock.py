@@ -91,6 +91,9 @@ class Clock:
         self._due: dict[int, list[_Line]] = {}  # the agenda, by moment
         self._moments: list[int] = []  # a heap of them
         self._live = 0
+        self._stirred = 0  # the latest moment of a fault, or of an entry that was no daemon and did not only settle
+        # Whether something may still come of what is left when only daemons are, if nothing has happened since then.
+        self.lingers: Callable[[int], bool] = lambda stirred_ns: False  # noqa: ARG005
         self._woken = self.environment._queue  # events of this instant that processes wait for
 
     def at(
@@ -131,8 +134,14 @@ class Clock:
         """Run a generator from this instant on."""
         return self.environment.process(generator)
 
+    def stir(self) -> None:
+        """Note that a daemon has done something that more may come of."""
+        self._stirred = max(self._stirred, self.moment)
+
     def run(self, is_over: Callable[[], bool], limit_ns: int) -> str:
         """Turn until `is_over()`, until nothing can happen any more, or past `limit_ns`.
+
+        Nothing can happen any more when only daemons are left in the agenda, and nothing `lingers`.
 
         Returns which of the three it was: 'over', 'dry' or 'late'.
         """
@@ -142,7 +151,7 @@ class Clock:
             if is_over():
                 return "over"
             while not self._woken:
-                if not self._live:
+                if not self._live and not self.lingers(self._stirred // _PHASES):
                     return "dry"
                 moment = self._moments[0]  # At worst all of it was struck out.
                 self._set(min(moment, last))
@@ -190,11 +199,14 @@ class Clock:
 
     def _play(self, moment: int) -> None:
         """Play all entries of one time and phase."""
+        phase = moment % _PHASES
         for _, _, entry in self._take_batch(moment):
             # An earlier entry of the batch may have struck out a later one.
             if not entry.done and entry.moment == moment:
                 entry.done = True
                 self._live -= not entry.daemon
+                if moment > self._stirred and (phase == Phase.FAULT or not (entry.daemon or phase == Phase.SETTLE)):
+                    self._stirred = moment
                 entry.action()
 
     def _take_batch(self, moment: int) -> list[_Line]:

@@ -1,8 +1,11 @@
 """What has reached one life of a node: messages not yet read, and the news of connections that broke.
 
 A connection is with a *life* (incarnation) of a peer, and inside a collective also with a *generation* of the group.
-Messages that came before a connection broke can still be read; after them comes PeerLost. What is not here: waiting
-(`node.py`), and travelling (`network.py`).
+Messages that came before a connection broke can still be read; after them comes PeerLost.
+
+A life that is *suspected* may well be up. Who suspects it has closed the connection of the group's generation for good.
+Outside of groups the next message, either way, makes a new connection and takes the suspicion back. What is not here:
+waiting (`node.py`), travelling (`network.py`), and who suspects whom (`heartbeat.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringsim.errors import PeerLost, Restarted
-from ringsim.node import Group, Message
+from ringsim.errors import PeerLost, Restarted, Suspected
+from ringsim.node import Group, Member, Message
 
 # Which conversation a message belongs to: a group's generation, or None outside of collectives.
 Channel = int | None
@@ -43,12 +46,15 @@ class Mailbox:
     _unread: list[Message | _Lost] = field(default_factory=list)
     _lost: dict[str, int] = field(default_factory=dict)  # peer -> its latest life that is known to be over
     _restarted: dict[str, int] = field(default_factory=dict)  # ... known because a later life answered
-    _closed: dict[tuple[str, int], None] = field(default_factory=dict)  # (peer, generation) that the peer has left
+    _suspected: dict[str, int] = field(default_factory=dict)  # peer -> its latest life that is taken for lost
+    _closed: dict[tuple[str, int], None] = field(default_factory=dict)  # (peer, generation) that either has left
     has_bad_news: bool = False  # some connection is broken
     _view: dict[str, int] = field(default_factory=dict)  # peer -> the life of it that we talk to
 
     def put(self, message: Message) -> None:
         """Take in a message that has arrived."""
+        if message.incarnation >= self._suspected.get(message.source, message.incarnation):
+            self._suspected.pop(message.source, None)
         self._view[message.source] = max(message.incarnation, self._view.get(message.source, 0))
         self._unread.append(message)
 
@@ -60,9 +66,33 @@ class Mailbox:
         self.has_bad_news = True
         if restarted:
             self._restarted[peer] = incarnation
-        if self._view.get(peer, 0) <= incarnation:
-            # If we have heard from a later life, the end of this one is no news.
+        if self._view.get(peer, 0) <= incarnation and self._suspected.get(peer, -1) < incarnation:
+            # If we have heard from a later life, or thought so all along, the end of this one is no news.
             self._unread.append(_Lost(peer))
+
+    def suspect(self, peer: str, incarnation: int) -> None:
+        """Take the connections to one life of `peer` for broken."""
+        if self.distrusts(peer, incarnation):
+            return
+        self._suspected[peer] = incarnation
+        self.has_bad_news = True
+        group = self.group
+        if group is not None and Member(peer, incarnation) in group.members:
+            self._closed[peer, group.generation] = None
+        if self._view.get(peer, 0) <= incarnation:
+            self._unread.append(_Lost(peer))
+
+    def has_lost(self, peer: str, incarnation: int) -> bool:
+        """Say whether one life of `peer` is known to be over."""
+        return incarnation <= self._lost.get(peer, -1)
+
+    def distrusts(self, peer: str, incarnation: int) -> bool:
+        """Say whether one life of `peer` is known to be over, or taken for lost."""
+        return self.has_lost(peer, incarnation) or incarnation <= self._suspected.get(peer, -1)
+
+    def has_closed(self, peer: str, generation: int) -> bool:
+        """Say whether the connection to `peer` in a generation of the group is closed."""
+        return (peer, generation) in self._closed
 
     def refuse(self, peer: str) -> None:
         """Note that no new life of `peer` answers: we still have only the connection that broke."""
@@ -88,7 +118,8 @@ class Mailbox:
         return self.group.members[self.group.ranks[peer]].incarnation
 
     def reconnect(self, peer: str) -> None:
-        """Talk to the next life of `peer` from now on, if the one we talked to is over."""
+        """Talk to the next life of `peer` from now on, if the one we talked to is over; or anew, if it is suspected."""
+        self._suspected.pop(peer, None)
         if self._is_lost(peer, None):
             self._view[peer] = self._lost[peer] + 1
 
@@ -117,7 +148,13 @@ class Mailbox:
     def _is_lost(self, peer: str, channel: Channel) -> bool:
         if channel is not None and (peer, channel) in self._closed:
             return True
-        return peer in self._lost and self._lost[peer] >= self.life(peer, channel)
+        if peer in self._lost and self._lost[peer] >= self.life(peer, channel):
+            return True
+        # A group has connections of its own: those that a suspicion broke are closed.
+        return channel is None and peer in self._suspected and self._suspected[peer] >= self.life(peer, None)
 
     def _lost_error(self, peer: str) -> PeerLost:
-        return Restarted(peer) if self._restarted.get(peer, -1) == self._lost.get(peer) else PeerLost(peer)
+        lost = self._lost.get(peer, -1)
+        if self._suspected.get(peer, -1) > lost:
+            return Suspected(peer)
+        return Restarted(peer) if lost >= 0 and self._restarted.get(peer) == lost else PeerLost(peer)

@@ -217,13 +217,19 @@ class Network:
             return
         self.announce(connection.route.resources)
         connection.free_ns = NEVER
+        if connection.is_plain and not wire_bytes:
+            transfer.left_ns = now_ns  # An empty message leaves at once, whether or not somebody else is on its links.
         transfer.task = self._task(transfer, connection.window.take(now_ns, wire_bytes))
         self._sharing.begin(transfer.task)
 
     def _task(self, transfer: Transfer, wire_bytes: int) -> Task:
+        return self._flow_of(transfer, wire_bytes * 8 * NANO)
+
+    def _flow_of(self, transfer: Transfer, amount: int) -> Task:
         route, key = transfer.connection.route, transfer.key
-        amount = wire_bytes * 8 * NANO
-        return Task(amount, route.resources, Phase.DEPART, key, transfer.flow_ended, route.weights)
+        task = Task(amount, route.resources, Phase.DEPART, key, transfer.flow_ended, route.weights)
+        task.daemon = transfer.daemon
+        return task
 
     def displaced(self, transfer: Transfer) -> Task:
         """A message was alone on its route, and is not any more: nobody knows now when it will have left."""
@@ -253,9 +259,8 @@ class Network:
 
     def _flow_later(self, connection: Connection, transfer: Transfer, when_ns: int) -> None:
         connection.free_ns = NEVER
-        connection.departure = self.clock.at(
-            when_ns, Phase.DEPART, transfer.key, lambda: self._flow(connection, transfer)
-        )
+        flow = lambda: self._flow(connection, transfer)  # noqa: E731
+        connection.departure = self.clock.at(when_ns, Phase.DEPART, transfer.key, flow, daemon=transfer.daemon)
 
     def _is_lost(self, transfer: Transfer) -> bool:
         """Draw whether a link loses a message whose last byte leaves now. What it has sent is sent, and is counted."""
@@ -395,9 +400,8 @@ class Network:
         if retry_ns <= now_ns:
             self._go_on(connection, transfer, since_ns)
         else:
-            connection.departure = self.clock.at(
-                retry_ns, Phase.DEPART, transfer.key, lambda: self._go_on(connection, transfer, since_ns)
-            )
+            go_on = lambda: self._go_on(connection, transfer, since_ns)  # noqa: E731
+            connection.departure = self.clock.at(retry_ns, Phase.DEPART, transfer.key, go_on, daemon=transfer.daemon)
 
     def _go_on(self, connection: Connection, transfer: Transfer, since_ns: int) -> None:
         if not connection.route.is_open:
@@ -406,10 +410,7 @@ class Network:
             self._flow(connection, transfer)
         else:
             self.announce(connection.route.resources)
-            route = connection.route
-            transfer.task = Task(
-                transfer.rest, route.resources, Phase.DEPART, transfer.key, transfer.flow_ended, route.weights
-            )
+            transfer.task = self._flow_of(transfer, transfer.rest)
             transfer.rest = None
             self._sharing.begin(transfer.task)
 

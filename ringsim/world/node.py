@@ -15,12 +15,13 @@ import simpy
 
 from ringsim import seeds
 from ringsim.errors import NodeError, ReceiveTimeout, UsageError
-from ringsim.node import Group, Message, Operation
+from ringsim.node import Group, Member, Message, Operation
 from ringsim.plan import Plan
 from ringsim.scenario import exactly
 from ringsim.world.account import Account
 from ringsim.world.clock import Phase
 from ringsim.world.connection import Address, Conversation, Transfer
+from ringsim.world.heartbeat import Detector
 from ringsim.world.mailbox import Mailbox
 from ringsim.world.seat import Seat
 from ringsim.world.sharing import Task
@@ -46,6 +47,7 @@ class SimNode:
         self.alive = True
         self.received = 0  # messages received in this step's collectives
         self.step = _NO_STEP  # the training step that was begun last in this group
+        self.detector = Detector(self, world)
         self._world = world
         self._stage: Stage | None = None
         self._sequence = -1  # the collective started last in this group
@@ -192,6 +194,24 @@ class SimNode:
         except NodeError:
             return None  # Bad news keeps until somebody waits for it.
 
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    def beat(self, peers: Sequence[Member], interval_ns: int) -> None:
+        self.detector.beat(peers, interval_ns)
+
+    def watch(self, peers: Sequence[Member], timeout_ns: int) -> None:
+        self.detector.watch(peers, timeout_ns)
+
+    def tell_lost(self, to: Member, lost: Member) -> None:
+        self.detector.tell_lost(to, lost)
+
+    def suspect(self, member: Member) -> None:
+        """Take the connections to one life of a peer for broken, as if a reset had come."""
+        if self._stage is not None:
+            self._stage.tear(member)
+        self.mailbox.suspect(*member)
+        self.look()
+
     # --- collectives --------------------------------------------------------------------------------------------------
 
     def collective(self, plan: Plan, buffer: Any) -> Operation[Any]:
@@ -256,9 +276,14 @@ class SimNode:
         self._started.clear()
         self._world.close(self, seat.stage)
 
-    def keep(self, message: Message, conversation: Conversation) -> None:
-        """A message has come of a collective that this node has not entered."""
-        if self._stage is None or conversation[0] >= self._stage.group.generation:
+    def take_in(self, message: Message, conversation: Conversation) -> None:
+        """A message has come of a collective: for its seat, or to be kept until this node enters it."""
+        seat = self.seats.get(conversation)
+        if self.mailbox.has_closed(message.source, conversation[0]):
+            return  # It takes the source for lost, and does not read that connection any more.
+        if seat is not None:
+            seat.put(message)
+        elif self._stage is None or conversation[0] >= self._stage.group.generation:
             self._early.setdefault(conversation, []).append(message)
 
     def is_approached(self, conversation: Conversation, change: int) -> None:
@@ -402,6 +427,7 @@ class SimNode:
     def die(self) -> None:
         """This life is over: nothing of it goes on."""
         self.alive = False
+        self.detector.stop()
         for seat in list(self.seats.values()):
             seat.leave()
         self.seats.clear()

@@ -38,11 +38,12 @@ class Task:
     """An amount under way. `finished` is called once, in `phase`, when the last of it has passed.
 
     route: the resources it takes. weights: how much of each for every unit of a level (default: one); the amount is
-    counted in units of the first.
+    counted in units of the first. A `daemon` does not keep a run going by itself.
     """
 
     __slots__ = (
         "amount",
+        "daemon",
         "entry",
         "finished",
         "flock",
@@ -72,6 +73,7 @@ class Task:
         self.key = key
         self.finished = finished
         self.weights = weights
+        self.daemon = False
         self.narrowest = 0  # the least capacity on its route, once it is there
         self.entry: Entry | None = None  # its end, while it is in no flock
         self.share: Share | None = None  # while it is in no flock
@@ -98,13 +100,14 @@ _Place = tuple[int, tuple[Any, ...], int, Task]
 class _Flock:
     """Tasks of one rate. `passed` counts what has passed of each since the flock was made."""
 
-    __slots__ = ("entry", "heap", "passed", "share", "since_ns", "size")
+    __slots__ = ("daemons", "entry", "heap", "passed", "share", "since_ns", "size")
 
     def __init__(self, share: Share, since_ns: int):
         self.share = share
         self.since_ns = since_ns
         self.passed = 0
         self.size = 0
+        self.daemons = 0  # of them
         self.heap: list[_Place] = []  # by target; some may have left
         self.entry: Entry | None = None
 
@@ -281,7 +284,8 @@ class Sharing:
         capacity, count = task.share = share
         end_ns = task.since_ns - (-task.remaining * count // capacity)
         if task.amount < ENDLESS:
-            task.entry = self._clock.at(end_ns, task.phase, task.key, lambda: self._end_alone(task))
+            end = lambda: self._end_alone(task)  # noqa: E731
+            task.entry = self._clock.at(end_ns, task.phase, task.key, end, daemon=task.daemon)
 
     def _end_alone(self, task: Task) -> None:
         task.remaining = 0
@@ -295,6 +299,7 @@ class Sharing:
             task.remaining = max(0, task.target - flock.passed_until(now_ns))
             task.flock = None
             flock.size -= 1
+            flock.daemons -= task.daemon
         else:
             if task.share is not None:
                 capacity, count = task.share
@@ -439,6 +444,7 @@ class Sharing:
         task.flock = flock
         task.target = flock.passed + task.remaining
         flock.size += 1
+        flock.daemons += task.daemon
         heapq.heappush(flock.heap, (task.target, task.key, next(self._order), task))
 
     def _schedule(self, flock: _Flock) -> None:
@@ -452,7 +458,10 @@ class Sharing:
                 return
             capacity, count = flock.share
             end_ns = flock.since_ns - (-(target - flock.passed) * count // capacity)
-            flock.entry = self._clock.at(end_ns, task.phase, key, lambda: self._end_first(flock))
+            end = lambda: self._end_first(flock)  # noqa: E731
+            # Whoever is first, the others wait for it.
+            daemon = flock.daemons == flock.size
+            flock.entry = self._clock.at(end_ns, task.phase, key, end, daemon=daemon)
 
     def _end_first(self, flock: _Flock) -> None:
         passed = flock.passed_until(self._clock.now_ns)
@@ -464,6 +473,7 @@ class Sharing:
                 done.append(task)
                 task.flock, task.remaining = None, 0
                 flock.size -= 1
+                flock.daemons -= task.daemon
         self._schedule(flock)
         for task in done:
             self._leave(task)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ringsim.errors import InvariantBroken, NodeError
-from ringsim.node import Group
+from ringsim.node import Group, Member
 from ringsim.plan import Plan
 from ringsim.world.connection import Connection
 from ringsim.world.seat import Seat
@@ -40,6 +40,7 @@ class Stage:
         self._results: dict[int, dict[int, Any]] = {}  # sequence -> rank -> result
         self.lives = {member.name: member.incarnation for member in group.members}
         self._footprints: dict[tuple[tuple[int, int], ...], Footprint] = {}
+        self._is_torn = False  # a member takes another for lost, and has closed its connection to it
         # While time is wound back: what members do at the present moment, to be done when it is back.
         self._postponed: list[Callable[[], None]] | None = None
 
@@ -72,7 +73,7 @@ class Stage:
     def may_be_foreseen(self, first: Seat) -> bool:
         """Say whether the closed form of a collective is exact, as far as can be known when its first member enters."""
         world = self.world
-        if world.fidelity == "message" or self._by_messages or not first.plan.has_closed_form:
+        if world.fidelity == "message" or self._by_messages or not first.plan.has_closed_form or self._is_torn:
             return False
         if any(not world.lives(member) for member in self.group.members) or not world.network.conditions.are_normal:
             return False
@@ -136,6 +137,12 @@ class Stage:
             if difference is not None:
                 where = f"generation {self.group.generation}, collective {seat.sequence}"
                 raise InvariantBroken(f"{where}: {difference}")
+
+    def tear(self, member: Member) -> None:
+        """Somebody in the group takes this member for lost: from now on, some collective may fail."""
+        if self.lives.get(member.name) == member.incarnation:
+            self.disturb()
+            self._is_torn = True
 
     def abort(self, seat: Seat, error: NodeError) -> None:
         """A member has given a collective up. The one before may not be over for the others; then it is played."""

@@ -203,6 +203,9 @@ class World:
                 address = Address(len(self._lives), rank, machine.host.name, 0)
                 self._accounts[rank] = Account()
                 self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
+        self.clock.lingers = lambda stirred_ns: any(
+            life.node.detector.may_suspect(stirred_ns) for life in self._lives.values()
+        )
         self._restarts_pending = 0
         self._running_workers = 0
         self._stages: dict[Group, Stage] = {}
@@ -422,6 +425,7 @@ class World:
             self.account(node.name).set(self.clock.now_ns, recovering=False)
         else:
             self._set_running(life, False)
+            node.detector.stop()
             self.account(node.name).set(self.clock.now_ns, recovering=False)
             self._books.results[node.name] = result
 
@@ -490,19 +494,9 @@ class World:
 
     def _landed(self, transfer: Transfer) -> None:
         """A message arrives: it is off the wire, and its target has it."""
-        connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
-        source, target = connection.source, self._lives[connection.target.name].node
-        self._accounts[source.name].wire(now_ns, -1)
-        if conversation is None:
-            seat = None
-            target.account.wire(now_ns, -1)
-        else:
-            seat = target.seats.get(conversation)
-            if seat is None:
-                target.is_approached(conversation, -1)
-            elif seat.incoming:
-                seat.incoming -= 1
-                target.account.wire(now_ns, -1)
+        self._count(transfer, -1)
+        source, conversation = transfer.connection.source, transfer.conversation
+        target = self._lives[transfer.connection.target.name].node
         if not target.alive or target.incarnation != transfer.life:
             if self._answers(transfer):
                 self._answer_with_reset(transfer, target)
@@ -513,10 +507,10 @@ class World:
             self.has_wrong_numbers = True
             target.record("wrong_number", source=source.name, size_bytes=transfer.size_bytes)
         message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-        if seat is not None:
-            seat.put(message)
+        if _is_for_detector(transfer):
+            target.detector.hear(message)
         elif conversation is not None:
-            target.keep(message, conversation)
+            target.take_in(message, conversation)
         else:
             target.mailbox.put(message)
             target.look()
@@ -539,21 +533,28 @@ class World:
         return machine.up or machine.notice == "reset"
 
     def _on_wire(self, transfer: Transfer, change: int) -> None:
-        connection, conversation, now_ns = transfer.connection, transfer.conversation, self.clock.now_ns
-        target = connection.target.name
-        self._accounts[connection.source.name].wire(now_ns, change)
-        if conversation is None:
-            self._accounts[target].wire(now_ns, change)
-        else:
-            node = self._lives[target].node
-            seat = node.seats.get(conversation)
-            if seat is None:
-                node.is_approached(conversation, change)
-            elif change > 0 or seat.incoming:
-                seat.incoming += change
-                node.account.wire(now_ns, change)
+        """A message goes on the wire (+1), or is taken off it before it arrives (-1)."""
+        self._count(transfer, change)
         if self._tells_messages and change > 0:
-            self._trace_message("depart", connection.source.name, transfer, to=target)
+            connection = transfer.connection
+            self._trace_message("depart", connection.source.name, transfer, to=connection.target.name)
+
+    def _count(self, transfer: Transfer, change: int) -> None:
+        """Count a message for its sender, and for whoever may wait for it."""
+        conversation, now_ns = transfer.conversation, self.clock.now_ns
+        if _is_for_detector(transfer):
+            return  # Nobody waits for it.
+        self._accounts[transfer.connection.source.name].wire(now_ns, change)
+        node = self._lives[transfer.connection.target.name].node
+        if conversation is None:
+            node.account.wire(now_ns, change)
+            return
+        seat = node.seats.get(conversation)
+        if seat is None:
+            node.is_approached(conversation, change)
+        elif change > 0 or seat.incoming:
+            seat.incoming += change
+            node.account.wire(now_ns, change)
 
     def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
         tag = transfer.tag if transfer.conversation is None else (transfer.conversation[1], transfer.tag)
@@ -583,6 +584,11 @@ class World:
             tuple(self._books.injected.values()),
             frozenset(self._books.not_applicable),
         )
+
+
+def _is_for_detector(transfer: Transfer) -> bool:
+    """Say whether a message is a heartbeat, or says who is lost."""
+    return transfer.conversation is None and transfer.connection.channel is not None
 
 
 def _with_defaults(host: Host, scenario: Scenario) -> Host:
