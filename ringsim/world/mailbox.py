@@ -79,6 +79,10 @@ class Mailbox:
         self.group = group
         self._closed = {key: None for key in self._closed if key[1] >= group.generation}
 
+    def meet(self, peer: str, incarnation: int) -> None:
+        """Talk to this life of `peer`, the present one, if we have not talked to any before."""
+        self._view.setdefault(peer, incarnation)
+
     def life(self, peer: str, channel: Channel) -> int:
         """Return which life of `peer` a message on `channel` is for."""
         if channel is None:

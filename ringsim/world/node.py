@@ -134,14 +134,28 @@ class SimNode:
         finally:
             self._world.clock.cancel(timer)
 
+    # --- the store ----------------------------------------------------------------------------------------------------
+
+    def save(self, name: str, payload: Any, size_bytes: int) -> Operation[None]:
+        self.record("save_begin", name=name, size_bytes=size_bytes)
+        yield from self._world.store.save(name, payload, size_bytes, (self.address.index, 2))
+        self.record("save_end", name=name, size_bytes=size_bytes)
+
+    def load(self, name: str) -> Operation[Any]:
+        self.record("load_begin", name=name)
+        payload, size_bytes = yield from self._world.store.load(name, (self.address.index, 2))
+        self.record("load_end", name=name, size_bytes=size_bytes)
+        return payload
+
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Transfer:
         if to == self.name or size_bytes < 0:
             raise UsageError(f"{self.name} sends {size_bytes} bytes to {to}; it can send 0 bytes or more, to another")
+        network, target = self._world.network, self._world.address(to)
+        self.mailbox.meet(to, target.incarnation)
         self.mailbox.reconnect(to)
-        network = self._world.network
-        connection = network.connection(self.address, self._world.address(to), None)
+        connection = network.connection(self.address, target, None)
         transfer = Transfer(connection, self, payload, size_bytes, tag, self.mailbox.life(to, None))
         if self.alive:
             network.send(transfer)

@@ -27,6 +27,7 @@ from ringsim.world.network import Network
 from ringsim.world.node import SimNode
 from ringsim.world.sharing import Sharing
 from ringsim.world.stage import Stage
+from ringsim.world.storage import Store
 from ringsim.world.traffic import Traffic
 
 Ending = Literal["over", "stalled", "late"]
@@ -188,6 +189,7 @@ class World:
         self._machines = {
             host.name: _Machine(host, rank_names(host), self.sharing.resource(host.speed or 1)) for host in hosts
         }
+        self.store = Store(self.clock, self.sharing, scenario.cluster.storage)
         self._programs = {program.node: program for program in programs}
         self._lives: dict[str, _Life] = {}
         self._accounts: dict[str, Account] = {}
@@ -278,11 +280,14 @@ class World:
         return self.moments.event(number, self._machines[machine].ranks, at)
 
     def restart_moment(self, number: int, machine: str, delay_ns: int) -> simpy.Event:
-        """Return an event `delay_ns` from now. If a worker comes back then, the run is not over or stalled before."""
+        """Return an event `delay_ns` from now. If a program begins anew then, the run has not stalled before.
+
+        If it is a worker's, the run is not over before either; a helper's may have nobody left to help.
+        """
         event = self.clock.event()
-        matters = self._has_restarting_worker(machine)
-        self._restarts_pending += matters
-        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), faults.once(event), daemon=not matters)
+        restarts = any(program.restarts for program in self._programs_on(machine))
+        self._restarts_pending += self._has_restarting_worker(machine)
+        self.clock.at(self.clock.now_ns + delay_ns, Phase.FAULT, (number,), faults.once(event), daemon=not restarts)
         return event
 
     def crash(self, number: int, machine: str, notice: str) -> None:
@@ -364,8 +369,10 @@ class World:
         return some_came_to_an_end or not self._restarts_pending
 
     def _has_restarting_worker(self, machine: str) -> bool:
-        programs = [self._programs[rank] for rank in self._machines[machine].ranks if rank in self._programs]
-        return any(program.worker and program.restarts for program in programs)
+        return any(program.worker and program.restarts for program in self._programs_on(machine))
+
+    def _programs_on(self, machine: str) -> list[Program]:
+        return [self._programs[rank] for rank in self._machines[machine].ranks if rank in self._programs]
 
     def _set_running(self, life: _Life, running: bool) -> None:
         program = self._programs.get(life.node.name)
