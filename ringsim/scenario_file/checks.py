@@ -17,16 +17,18 @@ from ringsim.scenario import (
     SWITCH,
     Cnn,
     Crash,
+    ParameterServerBackup,
     RingAbort,
     RingElastic,
     Scenario,
+    Server,
     Straggle,
     Synthetic,
     planned_steps,
     worker_names,
 )
 from ringsim.scenario_file.conflict import Conflict
-from ringsim.scenario_file.network import network_conflicts
+from ringsim.scenario_file.network import may_be_added, network_conflicts
 from ringsim.scenario_file.strict_yaml import Path, dotted
 from ringsim.scenario_file.words import no_machine
 from ringsim.units import SHARE
@@ -48,6 +50,7 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
     yield from _check_names(scenario)
     yield from _check_shares(scenario)
     yield from _check_workers(scenario)
+    yield from _check_server(scenario)
     yield from network_conflicts(scenario)
     for index, fault in enumerate(scenario.faults):
         yield from _check_target(scenario, fault, ("faults", index, "node"))
@@ -125,11 +128,26 @@ def _check_workers(scenario: Scenario) -> Iterator[Conflict]:
     if isinstance(strategy, RingElastic) and strategy.min_workers > workers:
         sentence = f"must be at most {workers}, the number of workers, not {strategy.min_workers}"
         yield Conflict(("strategy", "min_workers"), sentence, (("strategy",), ("cluster", "nodes")))
+    if isinstance(strategy, ParameterServerBackup) and strategy.backups >= workers:
+        sentence = (
+            f"must be less than {workers}, the number of workers, or no push is waited for; not {strategy.backups}"
+        )
+        yield Conflict(("strategy", "backups"), sentence, (("strategy",), ("cluster", "nodes")))
+
+
+def _check_server(scenario: Scenario) -> Iterator[Conflict]:
+    server = getattr(scenario.strategy, "server", None)
+    if isinstance(server, Server) and server.replicas > 1 and server.checkpoint_every is not None:
+        here = ("strategy", "server")
+        sentence = (
+            "stands beside checkpoint_every; a server is replicated, or restarts from checkpoints: keep one of them"
+        )
+        yield Conflict((*here, "replicas"), sentence, ((*here, "replicas"), (*here, "checkpoint_every")))
 
 
 def _check_target(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conflict]:
     names = [host.name for host in scenario.cluster.nodes]
-    if fault.node in (*names, SERVER, RENDEZVOUS):
+    if fault.node in names or may_be_added(fault.node):
         return
     rests_on = path, *(("cluster", "nodes", index, "name") for index in range(len(names)))
     yield Conflict(path, no_machine(fault.node, names, (SERVER, RENDEZVOUS)), rests_on)
@@ -144,7 +162,7 @@ def _check_instant(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Con
         yield Conflict(path, "lacks an instant; write a time, such as 3 s, or a step, such as {step: 12}", instant)
     elif at.time is not None and at.step is not None:
         yield Conflict(path, "has both a time and a step; keep one of them", instant)
-    if at.step is not None and fault.node in (SERVER, RENDEZVOUS):
+    if at.step is not None and may_be_added(fault.node):
         sentence = f"is a worker's progress, and {fault.node} has none; write a time, such as at: 3 s"
         yield Conflict((*path, "step"), sentence, ((*path, "step"), (*path[:-1], "node")))
     elif at.step is not None:

@@ -7,11 +7,12 @@ Messages that came before a connection broke can still be read; after them comes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ringsim.errors import PeerLost, Restarted
-from ringsim.node import Group, Message
+from ringsim.node import Group, Member, Message
 
 # Which conversation a message belongs to: a group's generation, or None outside of collectives.
 Channel = int | None
@@ -79,9 +80,9 @@ class Mailbox:
         self.group = group
         self._closed = {key: None for key in self._closed if key[1] >= group.generation}
 
-    def meet(self, peer: str, incarnation: int) -> None:
-        """Talk to this life of `peer`, the present one, if we have not talked to any before."""
-        self._view.setdefault(peer, incarnation)
+    def meet(self, peers: Iterable[Member]) -> None:
+        """Begin to talk to these lives of our peers: who begins anew finds whoever is there now."""
+        self._view.update(peers)
 
     def life(self, peer: str, channel: Channel) -> int:
         """Return which life of `peer` a message on `channel` is for."""

@@ -152,10 +152,9 @@ class SimNode:
     def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Transfer:
         if to == self.name or size_bytes < 0:
             raise UsageError(f"{self.name} sends {size_bytes} bytes to {to}; it can send 0 bytes or more, to another")
-        network, target = self._world.network, self._world.address(to)
-        self.mailbox.meet(to, target.incarnation)
         self.mailbox.reconnect(to)
-        connection = network.connection(self.address, target, None)
+        network = self._world.network
+        connection = network.connection(self.address, self._world.address(to), None)
         transfer = Transfer(connection, self, payload, size_bytes, tag, self.mailbox.life(to, None))
         if self.alive:
             network.send(transfer)

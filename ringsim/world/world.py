@@ -313,13 +313,17 @@ class World:
             old = self._lives[rank].node.address
             address = Address(old.index, old.name, old.host, old.incarnation + 1)
             self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
-            self._lives[rank].node.record("restart", incarnation=address.incarnation)
+        present = [Member(rank, life.node.incarnation) for rank, life in self._lives.items()]
+        for rank in self._machines[machine].ranks:
+            node = self._lives[rank].node
+            node.mailbox.meet(present)
+            node.record("restart", incarnation=node.incarnation)
             if rank in self._programs and self._programs[rank].restarts:
                 self.account(rank).set(self.clock.now_ns, up=True, recovering=True)
                 self.start(rank)
             else:
                 # Nobody listens there: what is sent to it is answered with a reset.
-                self._lives[rank].node.alive = False
+                node.alive = False
 
     # --- lives --------------------------------------------------------------------------------------------------------
 
