@@ -276,6 +276,24 @@ def test_a_server_that_comes_back_in_silence_tells_everybody():
     assert_promises(result)
 
 
+def test_a_server_that_comes_back_finds_workers_in_the_lives_that_they_have_then():
+    faults = [
+        crash("node1", 300 * US, "100 us"),
+        crash("node1", 500 * US, "100 us"),
+        crash("server0", 2_500 * US, "5 ms", notice="silence"),
+    ]
+    result = simulate(scenario(SAVES, faults=faults))
+    assert result.outcome is Outcome.FINISHED
+    assert not select(result.trace, "peer_lost", "server0", peer="node1")[2:], "nothing was sent to a former life"
+    assert_promises(result)
+
+
+def test_a_server_that_will_come_back_does_not_keep_a_run_going_without_workers():
+    faults = [crash("server0", 1 * MS, "1 h"), *(crash(f"node{rank}", 2 * MS) for rank in range(3))]
+    result = simulate(scenario(SAVES, faults=faults))
+    assert (result.outcome, result.virtual_time_ns) == (Outcome.LOST, 2 * MS)
+
+
 def test_a_replica_s_fault_is_not_applicable_where_there_is_no_such_replica():
     result = simulate(scenario(TWO, faults=[crash("server2", 1 * MS), crash("server1", 1 * MS)]))
     assert result.faults_not_applicable == ("faults[0]: crash of server2 at 1 ms",)

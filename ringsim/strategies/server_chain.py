@@ -110,6 +110,7 @@ def _follow(
             after.pop(lost.peer, None)
             continue
         update: Update = message.payload
+        assert update.place <= place_of(state, group), f"{node.name} has missed an update"
         if place_of(state, group) == update.place:
             state, group = yield from _replicated(node, training, state, update, after)
         node.send(message.source, None, _ACKNOWLEDGEMENT_BYTES, tag=_acknowledgement(update))
