@@ -148,7 +148,7 @@ _SEVERAL = """\
   name: ring  # ring, parameter_server or local (one machine computes every sample)
   # ring, on_failure: abort (a death ends the job) or elastic (the others go on without it)
   # parameter_server, on_failure: wait (for ever), timeout (drop who is late) or backup (with backups: so many pushes of
-  # a step are not waited for), and server: {speed, bandwidth, latency, and checkpoint_every (5 updates) or replicas (2)}
+  # a step are not waited for), and server: {speed, bandwidth, latency; checkpoint_every (5 updates) or replicas (2)}
   #on_failure: elastic
   #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
   #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
