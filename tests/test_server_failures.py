@@ -112,6 +112,11 @@ def assert_books_are_right(result: Result) -> None:
         assert sizes[step.generation, number] == len(step.batches)
     assert [row.step for row in result.metrics if row.committed] == list(range(1, result.steps + 1))
     assert result.lost_work == len(result.metrics) - len(made)
+    latest = 0
+    for event in result.trace:
+        if event.node.startswith("server") and event.kind == "restore":
+            assert event.fields["generation"] > latest, "a server that comes back begins a generation of its own"
+        latest = max(latest, event.fields.get("generation", 0))
     for node in result.nodes:
         parts = (node.compute_ns, node.exposed_communication_ns, node.idle_ns, node.recovery_ns, node.down_ns)
         assert sum(parts) == result.virtual_time_ns
@@ -285,6 +290,20 @@ def test_a_server_that_comes_back_finds_workers_in_the_lives_that_they_have_then
     result = simulate(scenario(SAVES, faults=faults))
     assert result.outcome is Outcome.FINISHED
     assert not select(result.trace, "peer_lost", "server0", peer="node1")[2:], "nothing was sent to a former life"
+    assert_promises(result)
+
+
+def test_a_generation_that_was_begun_anew_is_not_used_again_by_the_next_life():
+    faults = [
+        # node1 is dropped, and a newcomer in the second step, of which node0 dies: node1 begins it anew.
+        crash("node1", 500 * US, "1 ms"),
+        crash("node0", 1_800 * US, "9 ms"),
+        crash("server0", 2_800 * US, "1 ms"),
+    ]
+    result = simulate(scenario({"checkpoint_every": 9}, TIMEOUT, nodes=2, faults=faults))
+    begun = [event.fields["generation"] for event in select(result.trace, "step_begin", "node1", step=1)]
+    assert begun == [1, 2]
+    assert result.outcome is Outcome.FINISHED
     assert_promises(result)
 
 

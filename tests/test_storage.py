@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from worlds import MS, US, Story, cluster, crash, tell, training
 
 from ringsim import accounting
 from ringsim.checkpointing import daly_first_order_ns, daly_ns, young_ns
+from ringsim.report.table import run_table
 from ringsim.simulation import simulate
 from ringsim.trace import Event
+from ringsim.units import about_duration
 
 # 1 byte takes 1 us for who is alone, and each save and load 100 us before that.
 STORAGE = {"bandwidth": "8 Mbit/s", "latency": "100 us"}
@@ -168,3 +172,18 @@ def test_daly_s_interval_is_the_best_of_his_model_and_young_s_nearly(save_ns, ra
     assert wasted(young_ns(save_ns, between_ns), save_ns, between_ns) <= least * 1.03
     first = daly_first_order_ns(save_ns, between_ns, restart_ns=0)
     assert wasted(first, save_ns, between_ns) <= least * 1.03
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_run_prints_what_was_measured_and_after_a_failure_what_would_be_best(fails):
+    strategy = {"name": "parameter_server", "server": {"checkpoint_every": 2}}
+    faults = [crash("server0", 2 * MS, "1 ms")] if fails else []
+    result = simulate(training(strategy, nodes=2, steps=6, faults=faults, cluster={"storage": STORAGE}))
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(run_table(result))
+    (line,) = [line for line in console.export_text().splitlines() if line.startswith("checkpoints")]
+    saved = result.checkpoints
+    assert f"{saved.saves} of {about_duration(saved.saving_ns // saved.saves)} each" in line
+    assert about_duration(saved.mean_interval_ns) in line
+    best = f"{about_duration(young_ns(saved.saving_ns // saved.saves, result.virtual_time_ns))} (Young)"
+    assert (best in line, "(Daly)" in line) == (fails, fails)
