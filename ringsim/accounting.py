@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ringsim.result import EpochSamples, Failure, Samples, StepRow
+from ringsim.result import Checkpoints, EpochSamples, Failure, Samples, StepRow
 from ringsim.trace import Event
 
 # A training step as (generation, number of updates before it).
@@ -39,7 +39,7 @@ def history(events: Sequence[Event]) -> dict[int, int]:
             continue
         step, generation = int(event.fields["step"]), int(event.fields["generation"])
         if generation not in rings:
-            # A parameter server that begins a step anew has no rank 0: its history is the one there is.
+            # A parameter server that begins a step anew, or comes back, has no rank 0: its history is the one there is.
             before = rings[ring_of.get(rank_0[generation], 0) if generation in rank_0 else max(rings)]
             until = step if event.kind == "restore" else step - 1
             rings[generation] = {update: maker for update, maker in before.items() if update <= until}
@@ -188,7 +188,13 @@ def failure(events: Sequence[Event], kind: str, strike: Strike, full_size: int) 
     after = [event for event in later if detected_at_ns is not None and event.time_ns >= detected_at_ns]
     # Where a ring breaks, an update that it still finishes is no resumption: the next ring's first one is.
     broken = [event.fields["generation"] for event in after if event.kind == "collective_abort"]
-    rings = [event.fields["generation"] for event in after if event.kind == "world"]
+    # A parameter server that goes on from a checkpoint begins a generation without a group that anybody joins.
+    joined = {event.fields["generation"] for event in events if event.kind == "world"}
+    rings = [
+        event.fields["generation"]
+        for event in after
+        if event.kind == "world" or (event.kind == "restore" and event.fields["generation"] not in joined)
+    ]
     first = min((ring for ring in rings if not broken or ring > broken[0]), default=broken[0] + 1 if broken else 0)
     updates = [event for event in after if event.kind == "update" and event.fields["generation"] >= first]
     rollbacks = [
@@ -206,6 +212,30 @@ def failure(events: Sequence[Event], kind: str, strike: Strike, full_size: int) 
         recovered_at_ns=next((e.time_ns for e in updates if e.fields["world_size"] == full_size), None),
         rolled_back_steps=max(0, *rollbacks) if rollbacks else 0,
     )
+
+
+def checkpoints(events: Sequence[Event]) -> Checkpoints:
+    """Return how often, how long and how much was saved in the store, and how much time lay between on one node.
+
+    A save that a death cut short has cost time as well, and is not counted otherwise.
+    """
+    saves = saving_ns = saved_bytes = 0
+    begun: dict[str, int] = {}
+    since: dict[str, int] = {}  # when this life began, or its last save ended
+    intervals: list[int] = []
+    for event in events:
+        node, now_ns = event.node, event.time_ns
+        if event.kind == "save_begin":
+            begun[node] = now_ns
+            intervals.append(now_ns - since.get(node, 0))
+        elif event.kind in ("save_end", "crash", "ended") and node in begun:
+            saving_ns += now_ns - begun.pop(node)
+        if event.kind == "save_end":
+            saves, saved_bytes = saves + 1, saved_bytes + event.fields["size_bytes"]
+        if event.kind in ("save_end", "load_end", "restart"):
+            since[node] = now_ns
+    saving_ns += sum(events[-1].time_ns - begin_ns for begin_ns in begun.values())
+    return Checkpoints(saves, saving_ns, saved_bytes, sum(intervals) // len(intervals) if intervals else None)
 
 
 def _is_sign(event: Event, ranks: Sequence[str]) -> bool:

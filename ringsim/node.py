@@ -181,6 +181,17 @@ class Node(Protocol):
         """Wait."""
         ...
 
+    def save(self, name: str, payload: Any, size_bytes: int) -> Operation[None]:
+        """Put `payload` into the store that all machines share, in place of what is saved under `name`.
+
+        Waits until all of it is there. If this node dies before, the version before stands.
+        """
+        ...
+
+    def load(self, name: str) -> Operation[Any]:
+        """Return what was saved last under `name`, by whichever node; None if nothing was."""
+        ...
+
     def begin_step(self, step: int, **fields: Any) -> None:
         """Say that training step `step` (the one after update `step`) begins; `fields` go to the trace."""
         ...

@@ -67,6 +67,19 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """What was saved in the store that all machines share: sums over all nodes.
+
+    `mean_interval_ns`: what lay between two saves of a node, or between the beginning of its life and the first.
+    """
+
+    saves: int
+    saving_ns: int
+    saved_bytes: int
+    mean_interval_ns: int | None  # None if nobody began to save
+
+
+@dataclass(frozen=True)
 class NodeTime:
     """Where one worker's virtual time went; the five add up to the run's."""
 
@@ -119,6 +132,7 @@ class Result:
     collectives_in_closed_form: int  # played without their messages, because nothing disturbed them: the same answer
     collectives_by_messages: int
     nodes: tuple[NodeTime, ...]
+    checkpoints: Checkpoints
     failures: tuple[Failure, ...]
     false_suspicions: int  # how often somebody was taken for dead who was not
     faults_not_reached: tuple[str, ...]
@@ -137,6 +151,16 @@ class Result:
         """Return the same result, with the command that repeats it."""
         return replace(self, command=command)
 
+    @property
+    def lost_work(self) -> int:
+        """Return how many updates were made and given up again."""
+        return self.steps_executed - self.steps
+
+    @property
+    def goodput(self) -> float | None:
+        """Return how many updates that count there were for each second of virtual time."""
+        return None if not self.virtual_time_ns else self.steps * 1e9 / self.virtual_time_ns
+
     def total_ns(self, field: str) -> int:
         """Return a time of `NodeTime` summed over the workers."""
         return sum(int(getattr(node, field)) for node in self.nodes)
@@ -152,7 +176,9 @@ class Result:
             "workers": self.workers,
             "steps": self.steps,
             "steps_executed": self.steps_executed,
+            "lost_work": self.lost_work,
             "virtual_time_ns": self.virtual_time_ns,
+            "goodput": self.goodput,
             "loss": self.loss,
             "accuracy": self.accuracy,
             "learning_rate": {"scaling": self.scenario.task.learning_rate_scaling, "last": self.learning_rate},
@@ -163,6 +189,7 @@ class Result:
                 "by_messages": self.collectives_by_messages,
             },
             **{field: self.total_ns(field) for field in TIMES},
+            "checkpoints": asdict(self.checkpoints),
             "failures": [asdict(failure) for failure in self.failures],
             "false_suspicions": self.false_suspicions,
             "faults_not_reached": list(self.faults_not_reached),

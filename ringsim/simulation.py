@@ -127,6 +127,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         collectives_in_closed_form=played.collectives.in_closed_form,
         collectives_by_messages=played.collectives.by_messages,
         nodes=tuple(_node_time(name, played) for name in workers),
+        checkpoints=accounting.checkpoints(events),
         failures=tuple(
             accounting.failure(events, scenario.faults[injected.number].kind, injected, len(workers))
             for injected in played.injected

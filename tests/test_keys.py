@@ -63,6 +63,8 @@ SWITCH = "faults=[{kind: switch_down, switch: rack0.switch, at: 5 ms, restart_af
 AGAIN = "faults=[{kind: slow_down, node: any, factor: 2, lasts: 1 ms, at: {every: {kind: exponential, mean: 10 ms}}}]"
 WEIBULL = "faults[0].at.every={kind: weibull, scale: 10 ms, shape: 0.5}"
 SERVER = "strategy={name: parameter_server}"
+SAVES = "strategy={name: parameter_server, server: {checkpoint_every: 2}}"
+BACKUP = "strategy={name: parameter_server, on_failure: backup, backups: 1}"
 DROPS = "strategy={name: parameter_server, on_failure: timeout, timeout: 50 ms}"
 # A timeout that a slow machine cannot meet: the ring is re-formed again and again.
 FLAPS = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]"
@@ -178,6 +180,13 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("ParameterServerWait", "server"): ([SERVER], "strategy.server={bandwidth: 9 Mbit/s}"),
     ("ParameterServerTimeout", "timeout"): ([DROPS, HUSHED], "strategy.timeout=60 ms"),
     ("ParameterServerTimeout", "server"): ([DROPS], "strategy.server={bandwidth: 9 Mbit/s}"),
+    ("ParameterServerBackup", "backups"): ([BACKUP], "strategy.backups=2"),
+    ("ParameterServerBackup", "server"): ([BACKUP], "strategy.server={bandwidth: 9 Mbit/s}"),
+    ("Server", "checkpoint_every"): ([SAVES], "strategy.server.checkpoint_every=3"),
+    ("Server", "replicas"): ([SERVER], "strategy.server.replicas=2"),
+    ("Storage", "bandwidth"): ([SAVES], "cluster.storage.bandwidth=1 MB/s"),
+    ("Storage", "latency"): ([SAVES], "cluster.storage.latency=2 ms"),
+    ("Cluster", "storage"): ([SAVES], "cluster.storage={latency: 3 ms}"),
     ("Server", "bandwidth"): ([SERVER], "strategy.server.bandwidth=9 Mbit/s"),
     ("Server", "latency"): ([SERVER], "strategy.server.latency=2 ms"),
     ("Scenario", "faults"): ([], CRASH),
@@ -264,7 +273,7 @@ def test_there_is_a_change_for_every_key() -> None:
         for key in model.model_fields
         if key not in told_apart and not (key == "name" and model.__name__ != "Host")
     }
-    # The two policies of a strategy are told apart by on_failure: one row changes it, both ways.
+    # The policies of a strategy are told apart by on_failure: one row changes it, both ways.
     wanted -= {(settings.__name__, "on_failure") for settings in STRATEGIES.values()}
     assert wanted <= set(CHANGES)
     assert set(CHANGES) - wanted <= {

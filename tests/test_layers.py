@@ -18,7 +18,7 @@ FLOORS = (
     ({"errors", "units", "seeds"},),
     ({"scenario"},),
     ({"topology"},),
-    ({"scenario_file", "node", "plan", "trace", "result", "accounting"},),
+    ({"scenario_file", "node", "plan", "trace", "result", "accounting", "checkpointing"},),
     ({"world"}, {"learning"}),
     ({"collectives"},),
     ({"strategies"},),

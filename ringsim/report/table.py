@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ringsim.checkpointing import daly_ns, young_ns
 from ringsim.result import TIMES, Failure, Result
 from ringsim.units import about_duration
 
@@ -89,6 +90,8 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
     ]
     if result.false_suspicions:
         rows.append(("false suspicions", f"{result.false_suspicions:,}"))
+    if result.checkpoints.saves:
+        rows.insert(6, ("checkpoints", _checkpoints(result)))
     if speed_up is not None:
         rows.insert(3, ("speed-up", f"{speed_up:.2f} times as fast as the local twin"))
     return rows
@@ -167,6 +170,23 @@ def _samples(result: Result) -> str:
 def _bytes(result: Result) -> str:
     framing = result.bytes_sent - result.payload_bytes_sent
     return f"{result.bytes_sent:,} bytes" + (f", {framing:,} of them framing" if framing else "")
+
+
+def _checkpoints(result: Result) -> str:
+    saved = result.checkpoints
+    assert saved.mean_interval_ns is not None, "who has saved has begun to"
+    cost_ns = saved.saving_ns // saved.saves
+    measured = (
+        f"{saved.saves:,} of {about_duration(cost_ns)} each, with {about_duration(saved.mean_interval_ns)} between them"
+    )
+    if not result.failures:
+        return measured
+    between_failures_ns = result.virtual_time_ns // len(result.failures)
+    young, daly = young_ns(cost_ns, between_failures_ns), daly_ns(cost_ns, between_failures_ns)
+    return (
+        f"{measured}; best with a failure every {about_duration(between_failures_ns)}: "
+        f"{about_duration(young)} (Young), {about_duration(daly)} (Daly)"
+    )
 
 
 def _workers(result: Result) -> str:

@@ -260,6 +260,13 @@ class Network(Settings):
     background: tuple[Background, ...] = Field((), strict=False, description="traffic that is not of the training")
 
 
+class Storage(Settings):
+    """One durable store that all machines reach, each by a way of its own, and that no fault touches."""
+
+    bandwidth: Rate = Field(8 * 10**9, description="shared by all who save and load at the same time")
+    latency: Duration = Field(10**6, description="of each save and load, before its first byte")
+
+
 def _count_to_hosts(nodes: Any) -> Any:
     if isinstance(nodes, int) and not isinstance(nodes, bool):
         if not 1 <= nodes <= 100_000:
@@ -296,3 +303,4 @@ class Cluster(Settings):
     jitter: Share = Field(0, description="each computation takes up to so much more or less, evenly (seeded)")
     straggle: Straggle | None = None
     network: Network = Network()
+    storage: Storage = Storage()

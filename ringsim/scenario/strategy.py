@@ -74,11 +74,15 @@ class RingElastic(Settings):
 
 
 class Server(Settings):
-    """The parameter server's own machine; what it does not say is as `cluster.network` says."""
+    """The parameter server: its own machine, as `cluster.network` says where this does not, and what its death does."""
 
     speed: Speed | None = Field(default=None, description="how fast it averages; default: averaging takes no time")
     bandwidth: Rate | None = None
     latency: Duration | None = None
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="updates between saves, from which it goes on if its machine restarts; default: none"
+    )
+    replicas: int = Field(1, ge=1, le=64, description="servers in a chain, each on a machine like this, that hold all")
 
 
 class ParameterServerWait(Settings):
@@ -98,6 +102,15 @@ class ParameterServerTimeout(Settings):
     server: Server = Server()
 
 
+class ParameterServerBackup(Settings):
+    """One server, all workers in step (BSP); the last ones of each step are not waited for (Chen 2016)."""
+
+    name: Literal["parameter_server"]
+    on_failure: Literal["backup"]
+    backups: int = Field(1, ge=1, le=100_000, description="so many pushes of each step are not waited for")
+    server: Server = Server()
+
+
 # (name, on_failure) -> settings. The first policy of a name is the one that holds when a file says none.
 STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
     ("local", None): Local,
@@ -105,6 +118,7 @@ STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
     ("ring", "elastic"): RingElastic,
     ("parameter_server", "wait"): ParameterServerWait,
     ("parameter_server", "timeout"): ParameterServerTimeout,
+    ("parameter_server", "backup"): ParameterServerBackup,
 }
 STRATEGY_NAMES = tuple(dict.fromkeys(name for name, _ in STRATEGIES))
 
@@ -124,8 +138,8 @@ def added_machines(strategy: Settings) -> tuple[str, ...]:
     >>> added_machines(ParameterServerWait(name="parameter_server")), added_machines(Local(name="local"))
     (('server0',), ())
     """
-    if isinstance(strategy, (ParameterServerWait, ParameterServerTimeout)):
-        return (SERVER,)
+    if isinstance(strategy, (ParameterServerWait, ParameterServerTimeout, ParameterServerBackup)):
+        return tuple(f"server{index}" for index in range(strategy.server.replicas))
     return (RENDEZVOUS,) if isinstance(strategy, RingElastic) else ()
 
 
@@ -147,6 +161,7 @@ Strategy = Annotated[
     | Annotated[RingAbort, Tag("ring/abort")]
     | Annotated[RingElastic, Tag("ring/elastic")]
     | Annotated[ParameterServerWait, Tag("parameter_server/wait")]
-    | Annotated[ParameterServerTimeout, Tag("parameter_server/timeout")],
+    | Annotated[ParameterServerTimeout, Tag("parameter_server/timeout")]
+    | Annotated[ParameterServerBackup, Tag("parameter_server/backup")],
     Discriminator(_strategy_tag),
 ]

@@ -16,8 +16,10 @@ from ringsim.scenario import (
     RENDEZVOUS,
     SWITCH,
     Cnn,
+    ParameterServerBackup,
     RingElastic,
     Scenario,
+    Server,
     Straggle,
     Synthetic,
     worker_names,
@@ -45,6 +47,7 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
     yield from _check_names(scenario)
     yield from _check_shares(scenario)
     yield from _check_workers(scenario)
+    yield from _check_server(scenario)
     yield from network_conflicts(scenario)
     yield from fault_conflicts(scenario)
 
@@ -120,3 +123,18 @@ def _check_workers(scenario: Scenario) -> Iterator[Conflict]:
     if isinstance(strategy, RingElastic) and strategy.min_workers > workers:
         sentence = f"must be at most {workers}, the number of workers, not {strategy.min_workers}"
         yield Conflict(("strategy", "min_workers"), sentence, (("strategy",), ("cluster", "nodes")))
+    if isinstance(strategy, ParameterServerBackup) and strategy.backups >= workers:
+        sentence = (
+            f"must be less than {workers}, the number of workers, or no push is waited for; not {strategy.backups}"
+        )
+        yield Conflict(("strategy", "backups"), sentence, (("strategy",), ("cluster", "nodes")))
+
+
+def _check_server(scenario: Scenario) -> Iterator[Conflict]:
+    server = getattr(scenario.strategy, "server", None)
+    if isinstance(server, Server) and server.replicas > 1 and server.checkpoint_every is not None:
+        here = ("strategy", "server")
+        sentence = (
+            "stands beside checkpoint_every; a server is replicated, or restarts from checkpoints: keep one of them"
+        )
+        yield Conflict((*here, "replicas"), sentence, ((*here, "replicas"), (*here, "checkpoint_every")))

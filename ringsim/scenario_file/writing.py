@@ -124,7 +124,8 @@ cluster:
     #links: [{{source: node0, target: switch, bandwidth: 10 Mbit/s, latency: 5 ms, drop: 1 %, one_way: true}}]
     #loopback: {{bandwidth: 100 Gbit/s, latency: 1 us}}  # between ranks on one machine
     # background: other people's traffic, limited to rate, from start to stop; sends for burst, is silent for pause
-{background}
+{background}  #storage: {{bandwidth: 1 GB/s, latency: 1 ms}}  # where checkpoints are saved
+
 strategy:
 {strategy}
 # What goes wrong, and when. `node` is a machine of the cluster, or one that the strategy adds (server0, rendezvous), or
@@ -160,7 +161,8 @@ _ONE = """\
 _SEVERAL = """\
   name: ring  # ring, parameter_server or local (one machine computes every sample)
   # ring, on_failure: abort (a death ends the job) or elastic (the others go on without it)
-  # parameter_server, on_failure: wait (for ever) or timeout (drop who is late), and server: {speed, bandwidth, latency}
+  # parameter_server, on_failure: wait (for ever), timeout (drop who is late) or backup (with backups: so many pushes of
+  # a step are not waited for), and server: {speed, bandwidth, latency; checkpoint_every (5 updates) or replicas (2)}
   #on_failure: elastic
   #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
   #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest

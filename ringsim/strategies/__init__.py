@@ -4,7 +4,9 @@
     ring.py                data parallel by ring all-reduce; a death ends the job
     buckets.py             which piece of its gradient is all-reduced when
     ring_elastic.py        the same, which goes on without the dead and takes back those who return
-    parameter_server.py    one server, workers in step; waits for the dead, or drops them
+    parameter_server.py    one server, workers in step; waits for the dead, or drops them, or for all but the last
+    server_checkpoint.py   the same, whose server saves its state and comes back
+    server_chain.py        the same with replicas: no single death loses anything
     training.py            what they all share: gradients, updates, samples, and what the trace hears of them
     table.py               which settings mean which strategy
 

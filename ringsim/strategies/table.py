@@ -6,15 +6,27 @@ from collections.abc import Callable
 
 from ringsim import scenario as settings
 from ringsim.scenario import Scenario
-from ringsim.strategies import local, parameter_server, ring, ring_elastic
+from ringsim.strategies import local, parameter_server, ring, ring_elastic, server_chain, server_checkpoint
 from ringsim.strategies.training import Deployment
+
+
+def _parameter_server(scenario: Scenario) -> Deployment:
+    server = getattr(scenario.strategy, "server", None)
+    assert isinstance(server, settings.Server)
+    if server.replicas > 1:
+        return server_chain.deploy(scenario)
+    if server.checkpoint_every is not None:
+        return server_checkpoint.deploy(scenario, server.checkpoint_every)
+    return parameter_server.deploy(scenario)
+
 
 _DEPLOY: dict[type[settings.Settings], Callable[[Scenario], Deployment]] = {
     settings.Local: local.deploy,
     settings.RingAbort: ring.deploy,
     settings.RingElastic: ring_elastic.deploy,
-    settings.ParameterServerWait: parameter_server.deploy,
-    settings.ParameterServerTimeout: parameter_server.deploy,
+    settings.ParameterServerWait: _parameter_server,
+    settings.ParameterServerTimeout: _parameter_server,
+    settings.ParameterServerBackup: _parameter_server,
 }
 
 

@@ -10,6 +10,7 @@ waiting (`node.py`), travelling (`network.py`), and who suspects whom (`heartbea
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +109,10 @@ class Mailbox:
         """Talk to the members of `group` in collectives from now on."""
         self.group = group
         self._closed = {key: None for key in self._closed if key[1] >= group.generation}
+
+    def meet(self, peers: Iterable[Member]) -> None:
+        """Begin to talk to these lives of our peers: who begins anew finds whoever is there now."""
+        self._view.update(peers)
 
     def life(self, peer: str, channel: Channel) -> int:
         """Return which life of `peer` a message on `channel` is for."""

@@ -141,6 +141,19 @@ class SimNode:
         finally:
             self._world.clock.cancel(timer)
 
+    # --- the store ----------------------------------------------------------------------------------------------------
+
+    def save(self, name: str, payload: Any, size_bytes: int) -> Operation[None]:
+        self.record("save_begin", name=name, size_bytes=size_bytes)
+        yield from self._world.store.save(name, payload, size_bytes, (self.address.index, 3), self.unless_paused)
+        self.record("save_end", name=name, size_bytes=size_bytes)
+
+    def load(self, name: str) -> Operation[Any]:
+        self.record("load_begin", name=name)
+        payload, size_bytes = yield from self._world.store.load(name, (self.address.index, 3), self.unless_paused)
+        self.record("load_end", name=name, size_bytes=size_bytes)
+        return payload
+
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Transfer:

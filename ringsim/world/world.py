@@ -30,6 +30,7 @@ from ringsim.world.network import Network
 from ringsim.world.node import SimNode
 from ringsim.world.sharing import Sharing
 from ringsim.world.stage import Stage
+from ringsim.world.storage import Store
 from ringsim.world.traffic import Traffic
 
 Ending = Literal["over", "stalled", "late"]
@@ -195,6 +196,7 @@ class World:
         self._machines = {
             host.name: _Machine(host, rank_names(host), self.sharing.resource(host.speed or 1)) for host in hosts
         }
+        self.store = Store(self.clock, self.sharing, scenario.cluster.storage)
         self._programs = {program.node: program for program in programs}
         self._lives: dict[str, _Life] = {}
         self._accounts: dict[str, Account] = {}
@@ -303,10 +305,13 @@ class World:
         return event
 
     def restart_moment(self, strike: Strike, machine: str, delay_ns: int) -> simpy.Event:
-        """Return an event `delay_ns` from now. If a worker comes back then, the run is not over or stalled before."""
-        matters = self._has_restarting_worker(machine)
-        self._restarts_pending += matters
-        return self.moment(strike, delay_ns, matters=matters)
+        """Return an event `delay_ns` from now. If a program begins anew then, the run has not stalled before.
+
+        If it is a worker's, the run is not over before either; a helper's may have nobody left to help.
+        """
+        self._restarts_pending += self._has_restarting_worker(machine)
+        restarts = any(program.restarts for program in self._programs_on(machine))
+        return self.moment(strike, delay_ns, matters=restarts)
 
     def crash(self, machine: str, notice: str) -> None:
         """A machine dies: what it held is gone, its flows stop, and its peers see a reset, or nothing (`silence`)."""
@@ -330,13 +335,17 @@ class World:
             old = self._lives[rank].node.address
             address = Address(old.index, old.name, old.host, old.incarnation + 1)
             self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
-            self._lives[rank].node.record("restart", incarnation=address.incarnation)
+        present = [Member(rank, life.node.incarnation) for rank, life in self._lives.items()]
+        for rank in self._machines[machine].ranks:
+            node = self._lives[rank].node
+            node.mailbox.meet(present)
+            node.record("restart", incarnation=node.incarnation)
             if rank in self._programs and self._programs[rank].restarts:
                 self.account(rank).set(self.clock.now_ns, up=True, recovering=True)
                 self.start(rank)
             else:
                 # Nobody listens there: what is sent to it is answered with a reset.
-                self._lives[rank].node.alive = False
+                node.alive = False
 
     def pause(self, machine: str) -> None:
         """A machine stands still. What it has sent still leaves, and what is sent to it comes and waits."""
@@ -453,8 +462,10 @@ class World:
         return some_came_to_an_end or not self._restarts_pending
 
     def _has_restarting_worker(self, machine: str) -> bool:
-        programs = [self._programs[rank] for rank in self._machines[machine].ranks if rank in self._programs]
-        return any(program.worker and program.restarts for program in programs)
+        return any(program.worker and program.restarts for program in self._programs_on(machine))
+
+    def _programs_on(self, machine: str) -> list[Program]:
+        return [self._programs[rank] for rank in self._machines[machine].ranks if rank in self._programs]
 
     def _set_running(self, life: _Life, running: bool) -> None:
         program = self._programs.get(life.node.name)
