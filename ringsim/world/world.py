@@ -414,6 +414,7 @@ class World:
                 seat.incoming -= 1
                 target.account.wire(now_ns, -1)
         if not target.alive or target.incarnation != transfer.life:
+            connection.throw_away(transfer.size_bytes)
             if self._answers(transfer):
                 self._answer_with_reset(transfer, target)
             return
