@@ -50,8 +50,6 @@ class Folder:
         try:
             with (self.path / _CASES).open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
         except OSError as error:
             raise UsageError(f"cannot write {self.path / _CASES}: {error.strerror or error}") from None
 
