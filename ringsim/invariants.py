@@ -19,6 +19,7 @@ found no `InvariantBroken` of its own, such as replicas that differ after a coll
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -327,16 +328,13 @@ def learning_rate_follows(result: Result) -> str | None:
 
 def time_adds_up(result: Result) -> str | None:
     """Nothing happens outside of the run or on a dead machine; a worker's times add up to the run's."""
-    died_ns: dict[str, int] = {}
+    deaths = _deaths(result)
     for event in result.trace:
         if not 0 <= event.time_ns <= result.virtual_time_ns:
             return f"{event.kind} of {event.node} at {event.time_ns} ns, in a run of {result.virtual_time_ns} ns"
-        if event.kind == "crash":
-            died_ns[event.node] = event.time_ns
-        elif event.kind == "restart":
-            died_ns.pop(event.node, None)
-        elif event.kind != "link_bytes" and event.time_ns > died_ns.get(event.node, event.time_ns):
-            return f"{event.kind} of {event.node} at {event.time_ns} ns, dead since {died_ns[event.node]} ns"
+        for died_ns, back_ns in deaths.get(event.node, ()) if event.kind != "link_bytes" else ():
+            if died_ns < event.time_ns < back_ns:
+                return f"{event.kind} of {event.node} at {event.time_ns} ns, dead since {died_ns} ns"
     for node in result.nodes:
         times = [int(getattr(node, name)) for name in TIMES]
         if min(times) < 0 or sum(times) != result.virtual_time_ns:
@@ -347,6 +345,19 @@ def time_adds_up(result: Result) -> str | None:
         if moments != sorted(moments):
             return f"the {failure.kind} of {failure.node} was detected or resumed from before it struck: {moments}"
     return None
+
+
+def _deaths(result: Result) -> dict[str, list[tuple[int, int]]]:
+    """Return from when to when each node was dead. (The trace tells nothing of the order within one instant.)"""
+    moments: dict[str, dict[str, list[int]]] = {}
+    for event in result.trace:
+        if event.kind in ("crash", "restart"):
+            moments.setdefault(event.node, {"crash": [], "restart": []})[event.kind].append(event.time_ns)
+    forever_ns = result.virtual_time_ns + 1
+    return {
+        node: list(itertools.zip_longest(known["crash"], known["restart"], fillvalue=forever_ns))
+        for node, known in moments.items()
+    }
 
 
 def bytes_add_up(result: Result) -> str | None:
