@@ -65,11 +65,11 @@ def summary_of(*arguments: str, code: int, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_summary_is_the_same_on_one_process_and_on_two(small: str, capsys: pytest.CaptureFixture[str]) -> None:
-    alone = summary_of(small, "--limit", "30", "--jobs", "1", code=0, capsys=capsys)
-    together = summary_of(small, "--limit", "30", "--jobs", "2", code=0, capsys=capsys)
+    alone = summary_of(small, "--limit", "20", "--jobs", "1", code=0, capsys=capsys)
+    together = summary_of(small, "--limit", "20", "--jobs", "2", code=0, capsys=capsys)
     assert alone == together
-    assert alone["tried"] == 30
-    assert sum(sum(counts.values()) for counts in alone["outcomes"].values()) == 30
+    assert alone["tried"] == 20
+    assert sum(sum(counts.values()) for counts in alone["outcomes"].values()) == 20
     assert set(alone["outcomes"]) == set(KINDS)
     assert alone["violations"] == {}
     assert alone["worst_recovery"]["ns"] > 0
@@ -539,7 +539,7 @@ def test_a_memo_changes_no_bit(limit_bytes: int) -> None:
         assert remembered.parameters is not None
         assert fresh.parameters is not None
         assert remembered.parameters.tobytes() == fresh.parameters.tobytes()
-    assert (memo.computed < memo.asked) == (limit_bytes == 2**28)
+    assert (3 * memo.computed < 2 * memo.asked) == (limit_bytes == 2**28)
 
 
 def test_a_memo_holds_so_many_bytes_and_forgets_the_oldest() -> None:
