@@ -23,7 +23,8 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, is_dataclass
+from typing import Any
 
 from ringsim.result import TIMES, EpochSamples, Outcome, Result
 from ringsim.scenario import RENDEZVOUS, SERVER, global_batch_size, train_size, worker_names, worker_shares
@@ -374,10 +375,28 @@ def bytes_add_up(result: Result) -> str | None:
 def repeats(result: Result, again: Result) -> str | None:
     """Played again, message by message and with shuffled ties, it is the same run."""
     for what in ("schedule_digest", "numbers_digest", "outcome_sentence", "nodes", "failures", "whereabouts"):
-        one, other = getattr(result, what), getattr(again, what)
+        place, one, other = _difference(what, getattr(result, what), getattr(again, what))
         if one != other:
-            return f"played again, the {what.replace('_', ' ')} is {other}, not {one}"
+            return f"played again, {place} is {other}, not {one}"
     return None
+
+
+def _difference(place: str, one: Any, other: Any) -> tuple[str, Any, Any]:
+    """Return the first place in which two values differ, as deep inside as there is one in both.
+
+    >>> _difference("both", (Losses(frozenset(), frozenset()), 3), (Losses(frozenset("a"), frozenset()), 3))
+    ('both[0].ever', frozenset(), frozenset({'a'}))
+    """
+    parts: list[tuple[str, Any, Any]] = []
+    if is_dataclass(one) and type(one) is type(other):
+        parts = [(f"{place}.{key}", value, getattr(other, key)) for key, value in vars(one).items()]
+    elif isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other):
+        pairs = zip(one, other, strict=True)
+        parts = [(f"{place}[{index}]", *pair) for index, pair in enumerate(pairs)]
+    for inner, this, that in parts:
+        if this != that:
+            return _difference(inner, this, that)
+    return place, one, other
 
 
 INVARIANTS: tuple[Invariant, ...] = (

@@ -492,8 +492,39 @@ def test_an_invariant_breaks_where_something_is_wrong(
 
 def test_a_run_that_is_not_the_same_again_is_found(result: Result) -> None:
     again = dataclasses.replace(result, numbers_digest="sha256:0")
-    assert "numbers digest" in (repeats(result, again) or "")
+    assert repeats(result, again) == f"played again, numbers_digest is sha256:0, not {result.numbers_digest}"
+    idle_ns = result.nodes[0].idle_ns
+    assert repeats(result, loses_time(result)) == f"played again, nodes[0].idle_ns is {idle_ns - 1}, not {idle_ns}"
     assert "repeats" in broken(result, again)
+
+
+# --- what it has found ------------------------------------------------------------------------------------------------
+
+# Segments of no number at all, a neighbour's death, and a foreign burst that begins as the ring does.
+BURSTS = """\
+name: bursts
+task:
+  dataset: {kind: synthetic, samples: 96, features: 2, classes: 2}
+  model: {kind: softmax}
+  steps: 2
+  batch_size: 8
+  flop_per_sample: 1 MFLOP
+cluster:
+  nodes: 4
+  speed: 8 GFLOP/s
+  network:
+    latency: 10 us
+    background: [{source: node2, target: node0, rate: 500 Mbit/s, burst: 200 us, pause: 300 us}]
+strategy: {name: ring, bucket_size: 8 B}
+faults: [{kind: crash, node: node3, at: 0 us}]
+"""
+
+
+def test_an_empty_message_has_left_though_a_foreign_burst_begins_at_that_instant() -> None:
+    # Whether it had was up to who was first at that instant, the burst or the ring, and so was where its time went.
+    scenario = parse(BURSTS).scenario
+    first, *others = (simulate(scenario, shuffle_ties=ties) for ties in (None, 1, 2, 3))
+    assert [repeats(first, other) for other in others] == [None, None, None]
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ringsim.monkey.hunt import Hunt, Speed
-from ringsim.units import about_duration, format_duration
+from ringsim.scenario import Settings
+from ringsim.units import about_duration
 
 OUTCOMES = ("finished", "target_reached", "stalled", "lost", "broken")
 
@@ -61,13 +62,8 @@ def _violations(found: Hunt) -> Iterator[str]:
         yield f"  again: {one.command}"
 
 
-def _fault(fault: object) -> str:
-    said = {key: value for key, value in vars(fault).items() if value is not None and key not in ("kind", "notice")}
-    at = said.pop("at")
-    when = format_duration(at.time) if at.time is not None else f"step {at.step}"
-    said = {key: format_duration(value) if isinstance(value, int) else value for key, value in said.items()}
-    where = " ".join(f"{key} {value}" for key, value in said.items())
-    return f"{getattr(fault, 'kind', 'fault')} of {where} at {when}"
+def _fault(fault: Settings) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in fault.model_dump(mode="json", exclude_none=True).items())
 
 
 def speed_line(speed: Speed) -> str | None:

@@ -198,6 +198,8 @@ class Network:
             return
         self.announce(connection.route.resources)
         connection.free_ns = NEVER
+        if connection.is_plain and not wire_bytes:
+            transfer.left_ns = now_ns  # An empty message leaves at once, whether or not somebody else is on its links.
         transfer.task = self._task(transfer, connection.window.take(now_ns, wire_bytes))
         self._sharing.begin(transfer.task)
 
