@@ -7,16 +7,11 @@ needs it: `--help` and `validate` know neither jax nor numpy. What is not here: 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
-import shutil
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,17 +19,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringsim import __version__
+from ringsim.commands.monkey import monkey
+from ringsim.commands.wiring import (
+    COULD_NOT_FINISH,
+    CTRL_C,
+    FAULT_IN_RINGSIM,
+    NOT_MET,
+    complain,
+    ctrl_c,
+    file_,
+    files_,
+    json_,
+    load,
+    quiet_,
+    seed_,
+    set_,
+    show,
+)
 from ringsim.errors import RingsimError, ScenarioInvalid, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ringsim.result import Result
     from ringsim.scenario import Scenario
     from ringsim.scenario_file import Loaded
     from ringsim.trace import Event
-
-FAULT_IN_RINGSIM, COULD_NOT_FINISH, NOT_MET, CTRL_C = 1, 4, 5, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +60,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         click.echo(str(error), err=True)
         return error.exit_code
     except RingsimError as error:
-        _complain(str(error))
+        complain(str(error))
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -61,37 +69,21 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _complain("stopped")
+        complain("stopped")
         return CTRL_C
     except SystemExit:
         return 0  # So click ends when whoever read our output has gone: there is nobody left to tell.
     except OSError as error:
-        _complain(f"cannot write: {error.strerror or error}")
+        complain(f"cannot write: {error.strerror or error}")
         return UsageError.exit_code
     except Exception as error:
         if "RINGSIM_TRACEBACK" in os.environ:
             raise
-        _complain(
+        complain(
             f"a fault in ringsim itself: {type(error).__name__}: {error}\n"
             "Set RINGSIM_TRACEBACK=1 to see where, and please report it with the scenario."
         )
         return FAULT_IN_RINGSIM
-
-
-def _complain(text: str) -> None:
-    click.echo(click.style("error: ", fg="red", bold=True) + text if "\n" not in text else text, err=True)
-
-
-# --- options that several commands share ------------------------------------------------------------------------------
-
-_set = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key; the rightmost wins."
-)
-_seed = click.option("--seed", type=click.IntRange(min=0), help="Override the scenario's seed.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-_quiet = click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-_file = click.argument("file")
-_files = click.argument("files", nargs=-1, required=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, no_args_is_help=True)
@@ -107,9 +99,9 @@ def cli() -> None:
 
 
 @cli.command()
-@_file
-@_set
-@_seed
+@file_
+@set_
+@seed_
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the run folder here.")
 @click.option(
     "--trace",
@@ -126,8 +118,8 @@ def cli() -> None:
     help="message: play every message, also of collectives that nothing disturbs. The digests are the same.",
 )
 @click.option("--speed-up", is_flag=True, help="Play the local twin as well, and say how many times faster this is.")
-@_json
-@_quiet
+@json_
+@quiet_
 def run(
     file: str,
     overrides: tuple[str, ...],
@@ -144,7 +136,7 @@ def run(
 
     if out is not None:
         run_folder.prepare(out)
-    loaded = _load(file, overrides, seed, quiet)
+    loaded = load(file, overrides, seed, quiet)
     result = _play(loaded, trace, shown=not (quiet or as_json), fidelity=fidelity)
     result = result.with_command(_command("run", file, overrides, seed))
     faster = _speed_up(loaded, result) if speed_up else None
@@ -156,18 +148,18 @@ def run(
     elif not quiet:
         from ringsim.report.table import run_table
 
-        _show(run_table(result, faster))
+        show(run_table(result, faster))
         _suggest(file, result, out)
     return 0 if result.outcome.is_success else COULD_NOT_FINISH
 
 
 @cli.command()
-@_files
+@files_
 @click.option("--strategies", help="Play each scenario under each of these, such as ring,parameter_server,local.")
-@_set
-@_seed
-@_json
-@_quiet
+@set_
+@seed_
+@json_
+@quiet_
 def compare(
     files: tuple[str, ...],
     strategies: str | None,
@@ -187,7 +179,7 @@ def compare(
     for file in files:
         for variant in variants:
             chosen = overrides if variant is None else (*overrides, f"strategy.name={variant}")
-            loaded = _load(file, chosen, seed, quiet=quiet)
+            loaded = load(file, chosen, seed, quiet=quiet)
             result = _play(loaded, "steps", shown=not (quiet or as_json))
             command = _command("run", file, chosen, seed)
             several = len(files) > 1 or variant is None
@@ -198,7 +190,7 @@ def compare(
     if as_json:
         click.echo(json.dumps([result.summary() for _, result in results], indent=2))
     elif not quiet:
-        _show(compare_table(results))
+        show(compare_table(results))
     return 0
 
 
@@ -224,8 +216,8 @@ def compare(
     show_default=True,
     help="message: play every message, also where nothing disturbs them.",
 )
-@_set
-@_json
+@set_
+@json_
 def collective(
     file: str | None,
     algorithm: str,
@@ -245,21 +237,21 @@ def collective(
 
     names = list(dict.fromkeys(name.strip() for name in algorithm.split(",")))
     sizes = sizes_of(size)
-    with counted("measuring", len(names) * len(sizes), shown=not as_json) as done, _ctrl_c():
-        found = compare(scenario.cluster, names, sizes, fidelity, done, scenario.seed)
+    with counted("measuring", len(names) * len(sizes), shown=not as_json) as done, ctrl_c():
+        found = compare(scenario.cluster, names, sizes, fidelity, lambda: done(1), scenario.seed)
     if as_json:
         click.echo(json.dumps([one.summary() for one in found.measurements], indent=2))
     else:
         from ringsim.report.collective import collective_table
 
-        _show(collective_table(found))
+        show(collective_table(found))
     return 0
 
 
 @cli.command()
 @click.option("--only", metavar="NAMES", help="These rows alone, such as messages_64,validate.")
 @click.option("--quick", is_flag=True, help="Leave out the rows that take minutes, or thousands of machines.")
-@_json
+@json_
 def bench(only: str | None, quick: bool, as_json: bool) -> int:
     """Measure how fast ringsim is, beside references in the same process.
 
@@ -272,19 +264,19 @@ def bench(only: str | None, quick: bool, as_json: bool) -> int:
     for case in chosen(only, quick=quick):
         if not as_json:
             click.echo(f"measuring {case.name} ...", err=True)
-        with _ctrl_c():
+        with ctrl_c():
             figures.append(measure(case))
     if as_json:
         click.echo(json.dumps([figure.summary() for figure in figures], indent=2))
     else:
         from ringsim.report.bench import bench_table
 
-        _show(bench_table(figures))
+        show(bench_table(figures))
     return 0
 
 
 @cli.command("list")
-@_json
+@json_
 def list_(as_json: bool) -> int:
     """Show the shipped scenarios and the question each of them asks."""
     from ringsim import shipped
@@ -302,13 +294,16 @@ def list_(as_json: bool) -> int:
     return 0
 
 
+cli.add_command(monkey)
+
+
 # --- scenario files ---------------------------------------------------------------------------------------------------
 
 
 @cli.command()
-@_files
-@_set
-@_json
+@files_
+@set_
+@json_
 def validate(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> int:
     """Find every mistake in FILES, without playing them."""
     from ringsim.errors import ScenarioInvalid
@@ -316,7 +311,7 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) 
     report, worst = [], 0
     for file in files:
         try:
-            loaded = _load(file, overrides, None, quiet=True)
+            loaded = load(file, overrides, None, quiet=True)
         except ScenarioInvalid as error:
             worst = error.exit_code
             problems = [vars(problem) for problem in error.problems]
@@ -333,12 +328,12 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) 
 
 
 @cli.command()
-@_file
-@_set
+@file_
+@set_
 @click.option("--from", "source", metavar="MACHINE", help="With --to: tell the route between two machines.")
 @click.option("--to", "target", metavar="MACHINE", help="With --from.")
 @click.option("--collective", metavar="NAME", help="Tell which links its connections share, such as ring or tree.")
-@_json
+@json_
 def inspect(
     file: str,
     overrides: tuple[str, ...],
@@ -350,7 +345,7 @@ def inspect(
     """Look at the network of FILE, without playing it: links, distances, routes, what is shared."""
     if (source is None) != (target is None):
         raise UsageError("--from and --to belong together; give two machines, such as --from node0 --to node1")
-    loaded = _load(file, overrides, None, quiet=as_json)
+    loaded = load(file, overrides, None, quiet=as_json)
     from ringsim import inspection
 
     way = None if source is None or target is None else (source, target)
@@ -360,7 +355,7 @@ def inspect(
     else:
         from ringsim.report.inspection import inspection_table
 
-        _show(inspection_table(found))
+        show(inspection_table(found))
     return 0
 
 
@@ -395,7 +390,7 @@ def new(file: Path, nodes: int) -> int:
 
 
 @cli.command()
-@_files
+@files_
 def record(files: tuple[str, ...]) -> int:
     """Play FILES and write a golden record beside each.
 
@@ -408,7 +403,7 @@ def record(files: tuple[str, ...]) -> int:
         path = shipped.find(file)
         if path != Path(file):
             raise UsageError(f"{file} is ringsim's own, with its own record; copy {path} first, and record the copy")
-        result = _play(_load(file, (), None, quiet=False), "steps", shown=True)
+        result = _play(load(file, (), None, quiet=False), "steps", shown=True)
         target = records.record_path(path)
         there = "replaced" if target.exists() else "new"
         write_whole(target, json.dumps(records.make(result), indent=1) + "\n")
@@ -417,8 +412,8 @@ def record(files: tuple[str, ...]) -> int:
 
 
 @cli.command()
-@_files
-@_json
+@files_
+@json_
 def verify(files: tuple[str, ...], as_json: bool) -> int:
     """Play FILES and compare them with their golden records."""
     from ringsim import records, shipped
@@ -426,7 +421,7 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
     known = [(file, records.read(records.record_path(shipped.find(file)))) for file in files]
     report = []
     for file, golden in known:
-        result = _play(_load(file, (), None, quiet=as_json), "steps", shown=not as_json)
+        result = _play(load(file, (), None, quiet=as_json), "steps", shown=not as_json)
         verdict = records.verify(result, golden)
         report.append({"file": file, "met": verdict.difference is None, **vars(verdict)})
         if not as_json:
@@ -438,10 +433,10 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
 
 
 @cli.command()
-@_file
-@_set
-@_seed
-@_json
+@file_
+@set_
+@seed_
+@json_
 def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool) -> int:
     """Play FILE twice, and name any difference.
 
@@ -449,7 +444,7 @@ def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool
     """
     from ringsim.check import replay
 
-    result = _play(_load(file, overrides, seed, quiet=as_json), "steps", shown=not as_json)
+    result = _play(load(file, overrides, seed, quiet=as_json), "steps", shown=not as_json)
     again = replay(result, _arguments(file, overrides, seed))
     digests = {"schedule": result.schedule_digest, "numbers": result.numbers_digest}
     if as_json:
@@ -459,21 +454,11 @@ def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool
         for name, value in digests.items():
             click.echo(f"{name:8}  {value}")
     else:
-        _complain(f"not the same in {again.how}; the first difference: {again.difference}")
+        complain(f"not the same in {again.how}; the first difference: {again.difference}")
     return 0 if again.difference is None else NOT_MET
 
 
 # --- wiring -----------------------------------------------------------------------------------------------------------
-
-
-def _load(file: str, overrides: Sequence[str], seed: int | None, quiet: bool) -> Loaded:
-    from ringsim import scenario_file, shipped
-
-    loaded = scenario_file.load(shipped.find(file), overrides=overrides, seed=seed)
-    if not quiet:
-        for note in loaded.notes:
-            click.echo(f"note: {note}", err=True)
-    return loaded
 
 
 # The options of `collective` that change the network, and the keys that they stand for.
@@ -513,7 +498,7 @@ def _scenario_of_cluster(
     try:
         if file is not None:
             # Faults are not played here, and need not fit the machines that the options leave.
-            return _load(file, ["faults=[]", *sets], None, quiet).scenario
+            return load(file, ["faults=[]", *sets], None, quiet).scenario
         return scenario_file.parse(_EIGHT_MACHINES, "<eight machines>", sets).scenario
     except ScenarioInvalid as error:
         raise ScenarioInvalid(
@@ -525,7 +510,7 @@ def _play(loaded: Loaded, trace: Any, *, shown: bool, fidelity: Any = "auto") ->
     from ringsim.report.progress import progress
     from ringsim.simulation import simulate
 
-    with progress(loaded.scenario, shown=shown) as watch, _ctrl_c() as pressed:
+    with progress(loaded.scenario, shown=shown) as watch, ctrl_c() as pressed:
 
         def look(event: Event) -> None:
             if pressed:
@@ -534,27 +519,6 @@ def _play(loaded: Loaded, trace: Any, *, shown: bool, fidelity: Any = "auto") ->
                 watch(event)
 
         return simulate(loaded.scenario, trace=trace, fidelity=fidelity, watch=look)
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[list[int]]:
-    """Remember that Ctrl-C was pressed: Python drops a KeyboardInterrupt that happens to come inside a callback."""
-    pressed: list[int] = []
-
-    def press(number: int, frame: Any) -> None:
-        pressed.append(number)
-        signal.default_int_handler(number, frame)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed
-        return
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _speed_up(loaded: Loaded, result: Result) -> float | None:
@@ -597,17 +561,3 @@ def _suggest(file: str, result: Result, out: Path | None) -> None:
     if out is not None:
         click.echo(f"The run folder is {out}.", err=True)
     click.echo(f"Next: {following}", err=True)
-
-
-def _show(table: RenderableType) -> None:
-    """Print a table: in the width of the terminal, or in full and without blanks at the ends of lines."""
-    from rich.console import Console
-
-    if sys.stdout is not None and sys.stdout.isatty():
-        # A narrower terminal wraps by itself, and leaves a digest in one piece for the mouse.
-        Console(width=max(shutil.get_terminal_size().columns, 100), highlight=False).print(table)
-        return
-    console = Console(width=1_000, highlight=False, file=io.StringIO())
-    console.print(table)
-    for line in console.file.getvalue().splitlines():  # type: ignore[attr-defined]
-        click.echo(line.rstrip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,30 @@ class NodeTime:
 
 
 @dataclass(frozen=True)
+class Whereabouts:
+    """Where the bytes on the wire came to; together they are all that was sent.
+
+    >>> Whereabouts(received=8, lost=1) + Whereabouts(received=2)
+    Whereabouts(received=10, thrown_away=0, cut_off=0, lost=1, in_flight=0, acknowledgements=0)
+    """
+
+    received: int = 0
+    thrown_away: int = 0  # came to a machine that was dead by then, or had restarted
+    cut_off: int = 0  # of messages whose last byte never left: their sender or receiver died, gave up, or was too late
+    lost: int = 0  # by a link with `drop`
+    in_flight: int = 0  # had left, and not arrived, when the run ended
+    acknowledgements: int = 0  # flow back beside the data, and are not followed
+
+    def __add__(self, other: Whereabouts) -> Whereabouts:
+        return Whereabouts(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(astuple(self))
+
+
+@dataclass(frozen=True)
 class StepRow:
     """One executed update: a line of metrics.csv. `committed`: it is in the history of the final parameters."""
 
@@ -129,6 +153,7 @@ class Result:
     learning_rate: float | None
     bytes_sent: int
     payload_bytes_sent: int
+    whereabouts: Whereabouts  # of `bytes_sent`
     collectives_in_closed_form: int  # played without their messages, because nothing disturbed them: the same answer
     collectives_by_messages: int
     nodes: tuple[NodeTime, ...]
@@ -145,6 +170,7 @@ class Result:
     metrics: tuple[StepRow, ...]
     trace: tuple[Event, ...]
     parameters: np.ndarray | None  # the final ones, float32 [size], where training could finish
+    replicas: Mapping[str, str]  # sha256 of these, by each node that has come to the end of the task
     command: str | None = None
 
     def with_command(self, command: str) -> Result:

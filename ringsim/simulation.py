@@ -15,6 +15,7 @@ from typing import get_args
 from ringsim import accounting
 from ringsim.errors import UsageError
 from ringsim.learning.engine import Engine
+from ringsim.learning.memo import Memo
 from ringsim.learning.models.model import Model
 from ringsim.learning.runtime import environment
 from ringsim.learning.sampler import Sampler
@@ -41,13 +42,15 @@ def simulate(
     shuffle_ties: int | None = None,
     fidelity: Fidelity = "auto",
     watch: Callable[[Event], None] | None = None,
+    memo: Memo | None = None,
 ) -> Result:
     """Play a scenario to its end and return what it left behind.
 
     strategy: a generator function `(node, training)` that every worker runs instead of the scenario's own strategy.
     model: a model instead of the task's. trace: `messages` also records each message. fidelity: `message` plays every
     message of a collective, `auto` only where something disturbs it. That, share_replicas and shuffle_ties must not
-    change anything: they exist to show it. watch: called with each event, for progress.
+    change anything: they exist to show it. watch: called with each event, for progress. memo: what earlier runs have
+    computed; it changes no bit, and is not asked without share_replicas.
 
     Raises RingsimError. How the simulated training ended is `result.outcome`, not an error.
 
@@ -66,7 +69,10 @@ def simulate(
     refuse_conflicts(scenario)
     deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)
     rows = max(deployment.shares.values())
-    engine = Engine(scenario.task, scenario.seed, rows, share_replicas=share_replicas, model=model)
+    if memo is not None and share_replicas:
+        engine = memo.engine(scenario.task, scenario.seed, rows, model)
+    else:
+        engine = Engine(scenario.task, scenario.seed, rows, share_replicas=share_replicas, model=model)
     training = Training(scenario.task, engine, Sampler(scenario.seed, train_size(scenario), deployment.shares))
     log = Trace(trace, watch)
     programs = [_program(role, training) for role in deployment.roles]
@@ -98,12 +104,12 @@ def _everywhere(strategy: Strategy, scenario: Scenario) -> Deployment:
 
 
 def _result(scenario: Scenario, deployment: Deployment, training: Training, played: Played, log: Trace) -> Result:
-    final = _final_state(deployment, training, played)
+    finished = _finished_states(deployment, training, played)
+    final = next(iter(finished.values()), None)
     outcome, sentence = _outcome(played, final)
     log.record(played.time_ns, "", "outcome", outcome=str(outcome))
     if final is not None:
-        sha256 = hashlib.sha256(final.model.parameters.array.tobytes()).hexdigest()
-        log.record(played.time_ns, "", "parameters", sha256=sha256)
+        log.record(played.time_ns, "", "parameters", sha256=_sha256(final))
     events = log.events()
     rows = accounting.step_rows(events)
     epochs = accounting.count_samples(events)
@@ -124,6 +130,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         learning_rate=next((row.learning_rate for row in reversed(rows) if row.learning_rate is not None), None),
         bytes_sent=sum(played.traffic.wire.values()),
         payload_bytes_sent=sum(played.traffic.payload.values()),
+        whereabouts=played.traffic.whereabouts,
         collectives_in_closed_form=played.collectives.in_closed_form,
         collectives_by_messages=played.collectives.by_messages,
         nodes=tuple(_node_time(name, played) for name in workers),
@@ -143,15 +150,18 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         metrics=rows,
         trace=events,
         parameters=None if final is None else final.model.parameters.array,
+        replicas={node: _sha256(state) for node, state in finished.items()},
     )
 
 
-def _final_state(deployment: Deployment, training: Training, played: Played) -> State | None:
-    for role in deployment.roles:
-        state = played.results.get(role.node)
-        if isinstance(state, State) and training.is_finished(state):
-            return state
-    return None
+def _finished_states(deployment: Deployment, training: Training, played: Played) -> dict[str, State]:
+    """Return what those who came to the end of the task hold, in the order of the deployment."""
+    results = {role.node: played.results.get(role.node) for role in deployment.roles}
+    return {node: state for node, state in results.items() if isinstance(state, State) and training.is_finished(state)}
+
+
+def _sha256(state: State) -> str:
+    return hashlib.sha256(state.model.parameters.array.tobytes()).hexdigest()
 
 
 def _outcome(played: Played, final: State | None) -> tuple[Outcome, str]:

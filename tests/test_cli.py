@@ -182,7 +182,8 @@ HEAVY = ("jax", "networkx", "numpy", "simpy", "optax", "rich")
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["validate", "4node_fail"], ["list"], ["schema"], ["collective", "--help"]]
+    "arguments",
+    [["--help"], ["validate", "4node_fail"], ["list"], ["schema"], ["collective", "--help"], ["monkey", "--help"]],
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     program = (

@@ -96,7 +96,8 @@ class Engine:
     task: of the scenario. seed: of the scenario; it draws the first parameters and synthetic data. rows: the most
     samples that one gradient is ever asked for; shorter batches are padded to it and masked, so that each function is
     compiled once. share_replicas: store equal arrays once, and compute once what is asked twice; without it every
-    replica pays for itself, and all results have the same bits. model: a user's own, instead of the task's.
+    replica pays for itself, and all results have the same bits. model: a user's own, instead of the task's. hold: is
+    told each answer that is asked for, and its size in bytes; what it holds is not computed again (`memo.py`).
 
     Raises ScenarioInvalid where the task's model does not fit its data.
 
@@ -109,7 +110,15 @@ class Engine:
     (650, 2600)
     """
 
-    def __init__(self, task: Task, seed: int, rows: int, share_replicas: bool = True, model: Model | None = None):
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        rows: int,
+        share_replicas: bool = True,
+        model: Model | None = None,
+        hold: Callable[[object, int], None] | None = None,
+    ):
         if rows < 1:
             raise ValueError(f"a gradient needs at least one row, not {rows}")
         self.rows = rows
@@ -119,6 +128,7 @@ class Engine:
         told: int | None = task.flop_per_sample
         self.flop_per_sample: int = self.model.flop_per_sample if told is None else told
         self._seed = seed
+        self._hold = hold
         self._is_large = rows * self.model.flop_per_sample >= SIDE_BY_SIDE_FLOP
         self._functions = _functions(
             self.model, task.optimizer, rows, self.dataset.train_x.shape, self.dataset.test_x.shape
@@ -130,7 +140,7 @@ class Engine:
         self._initial: ModelState | None = None
         # The same arrays as JAX has them, to pass them on without a copy.
         self._on_device: WeakKeyDictionary[Version | OptimizerState, Any] = WeakKeyDictionary()
-        # What is alive and may be asked for again. Nothing here keeps a result alive but `_recent`.
+        # What is alive and may be asked for again. Nothing here keeps a result alive but `_recent`; `hold` may.
         self._by_fingerprint: WeakValueDictionary[int, Version] = WeakValueDictionary()
         self._recent: deque[Version] = deque(maxlen=KEPT_GRADIENTS)
         self._gradients: WeakValueDictionary[tuple[int, tuple[int, ...]], Deferred] = WeakValueDictionary()
@@ -188,6 +198,8 @@ class Engine:
         promise = self._gradients.get(asked)
         if promise is None:
             promise = self._gradients[asked] = self._start(parameters, asked[1])
+        if self._hold is not None:
+            self._hold(promise, 4 * self.size)
         return promise
 
     def _start(self, parameters: Version, samples: tuple[int, ...]) -> Deferred:
@@ -223,6 +235,9 @@ class Engine:
         result = self._updates.get(asked)
         if result is None:
             result = self._updates[asked] = self._step(state, gradient, rate)
+        if self._hold is not None:
+            self._hold(gradient, 4 * self.size)
+            self._hold(result, self.size_bytes(result))
         return result
 
     def _step(self, state: ModelState, gradient: Version, rate: np.float32) -> ModelState:

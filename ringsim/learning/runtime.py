@@ -8,6 +8,7 @@ computation. This module does not import JAX until `start_jax` is called.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -170,14 +171,14 @@ def environment() -> dict[str, str | int | list[str]]:
     return {
         "ringsim": ringsim.__version__,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("numpy", "jax", "jaxlib", "optax")},
+        **{name: _version(name) for name in ("numpy", "jax", "jaxlib", "optax")},
         "system": platform.system(),
         "machine": platform.machine(),
         "xla_flags": xla_flags(os.environ.get("XLA_FLAGS", ""), platform.machine()),
         "pjrt_nproc": PJRT_NPROC,
         "processor": _processor(),
         "vector_extensions": _vector_extensions(),
-        "caches": _caches(),
+        "caches": list(_caches()),
     }
 
 
@@ -191,6 +192,11 @@ def numbers_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool
     False
     """
     return all(key in one and key in other and one[key] == other[key] for key in COMPARABLE_KEYS)
+
+
+@functools.cache
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)
 
 
 def _processor() -> str:
@@ -207,6 +213,7 @@ def _vector_extensions() -> list[str]:
     return [name for name in _VECTOR_EXTENSIONS if name in present]
 
 
+@functools.cache
 def _caches() -> list[str]:
     """Return the first core's caches as 'L1 Data 32K', in the order of the system."""
     folders = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"))
@@ -216,6 +223,7 @@ def _caches() -> list[str]:
     return [f"{name} {size}" for name, size in sizes.items() if size]
 
 
+@functools.cache
 def _cpuinfo() -> dict[str, str]:
     """Return the first processor's entries of /proc/cpuinfo, or nothing where there is no such file."""
     first = _text(Path("/proc/cpuinfo")).split("\n\n")[0]

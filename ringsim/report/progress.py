@@ -35,10 +35,10 @@ def progress(scenario: Scenario, *, shown: bool) -> Iterator[Callable[[Event], N
 
 
 @contextmanager
-def counted(what: str, total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show how many of `total` are done; gives the function to call after each."""
+def counted(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` are done; gives the function to tell how many more are."""
     if not shown or sys.stderr is None or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -46,4 +46,4 @@ def counted(what: str, total: int, *, shown: bool) -> Iterator[Callable[[], None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda number: bar.advance(task, number)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import simpy
 
 from ringsim import seeds
+from ringsim.errors import InvariantBroken
 
 
 class Phase(IntEnum):
@@ -34,6 +35,9 @@ class Phase(IntEnum):
 
 # (time, phase) as one integer, because the agenda compares them for every entry.
 _PHASES = 8
+
+# So often nothing can be woken within one nanosecond, unless it is for ever.
+ENDLESS = 10_000_000
 
 
 class Entry:
@@ -94,6 +98,7 @@ class Clock:
         self._stirred = 0  # the latest moment of a fault, or of an entry that was no daemon and did not only settle
         # Whether something may still come of what is left when only daemons are, if nothing has happened since then.
         self.lingers: Callable[[int], bool] = lambda stirred_ns: False  # noqa: ARG005
+        self._turns = 0  # of the present nanosecond
         self._woken = self.environment._queue  # events of this instant that processes wait for
 
     def at(
@@ -157,6 +162,7 @@ class Clock:
                 self._set(min(moment, last))
                 if moment > last:
                     return "late"
+                self._count_turn()
                 self._play(moment)
 
     def rewound(self, begin: Sequence[tuple[int, Callable[[], None]]]) -> None:
@@ -190,12 +196,34 @@ class Clock:
         environment = self.environment
         while environment.peek() <= self.now_ns:
             environment.step()
+            self._count_turn()
+
+    def due(self) -> Iterator[Agendum]:
+        """Return what stands in the agenda, each once."""
+        # Who was struck out and written in again at the same moment stands there twice.
+        return iter(
+            dict.fromkeys(
+                entry
+                for moment, lines in self._due.items()
+                for _, _, entry in lines
+                if not entry.done and entry.moment == moment
+            )
+        )
+
+    def _count_turn(self) -> None:
+        """See that this nanosecond ends: whatever moves the world for ever without time passing is a fault in it."""
+        self._turns += 1
+        if self._turns > ENDLESS:
+            raise InvariantBroken(f"{ENDLESS:,} things have happened at {self.now_ns} ns, and there is no end to it")
 
     def _set(self, moment: int) -> None:
         # A fault may strike in the middle of an instant; what has happened in it has happened.
         self.moment = max(self.moment, moment)
         # Nothing of SimPy's own is ever in the future: processes wait for the agenda only. So its clock can be moved.
-        self.now_ns = self.environment._now = moment // _PHASES
+        now_ns = moment // _PHASES
+        if now_ns != self.now_ns:
+            self._turns = 0
+            self.now_ns = self.environment._now = now_ns
 
     def _play(self, moment: int) -> None:
         """Play all entries of one time and phase."""

@@ -120,7 +120,8 @@ class Transfer:
 
     def action(self) -> None:
         """It arrives."""
-        connection = self.connection
+        connection, size_bytes = self.connection, self.size_bytes
+        connection.arrived[size_bytes] = connection.arrived.get(size_bytes, 0) + 1
         if connection.current is self:
             connection.current = None
         connection.network.landed(self)
@@ -138,6 +139,7 @@ class Connection:
     """From one life of a node to another node, on one channel: messages in order, one at a time."""
 
     __slots__ = (
+        "arrived",
         "arrives_ns",
         "broken",
         "channel",
@@ -156,6 +158,7 @@ class Connection:
         "sent",
         "source",
         "target",
+        "thrown_away",
         "window",
     )
 
@@ -182,10 +185,17 @@ class Connection:
         self.sent: dict[int, int] = {}  # how many messages went on their way and were not broken, by size
         self.broken: list[tuple[int, int]] = []  # of those that did not: bytes on the wire, and of payload
         self.lost_bytes = 0  # what left, and did not arrive
+        self.arrived: dict[int, int] = {}  # how many messages have arrived, by size
+        self.thrown_away: dict[int, int] = {}  # ... of these, where nobody was left to take them
 
     def add(self, number: int, size_bytes: int) -> None:
-        """Count messages that went on their way, and have left."""
+        """Count messages that went on their way, and have arrived."""
         self.sent[size_bytes] = self.sent.get(size_bytes, 0) + number
+        self.arrived[size_bytes] = self.arrived.get(size_bytes, 0) + number
+
+    def throw_away(self, size_bytes: int) -> None:
+        """Count a message that has arrived, and that nobody takes."""
+        self.thrown_away[size_bytes] = self.thrown_away.get(size_bytes, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -455,7 +455,8 @@ class Network:
         """Count what messages still under way have sent so far, and return all that was sent."""
         self.kill(lambda _: True)
         everywhere = {**dict.fromkeys(self._resource, 0), **background}
-        return added_up(self._connections.values(), everywhere, self.settings.transport)
+        in_flight = [entry for entry in self.clock.due() if isinstance(entry, Transfer)]
+        return added_up(self._connections.values(), everywhere, in_flight, self.settings.transport)
 
 
 def _corrupting(states: Sequence[LinkState]) -> tuple[tuple[int, int], ...]:

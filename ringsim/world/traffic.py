@@ -5,11 +5,12 @@ What is not here: what is on its way (`network.py`), and what a message takes on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ringsim.result import Whereabouts
 from ringsim.scenario import Framed, Ideal, Tcp
-from ringsim.world.connection import Connection, Link, Route
+from ringsim.world.connection import Connection, Link, Route, Transfer
 from ringsim.world.transport import acknowledgement_bytes, wire_size_bytes
 
 
@@ -21,23 +22,35 @@ class Traffic:
     wire: dict[str, int] = field(default_factory=dict)
     payload: dict[str, int] = field(default_factory=dict)
     messages: int = 0
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
 
 def added_up(
-    connections: Iterable[Connection], background: dict[Link, int], transport: Ideal | Framed | Tcp
+    connections: Iterable[Connection],
+    background: dict[Link, int],
+    in_flight: Iterable[Transfer],
+    transport: Ideal | Framed | Tcp,
 ) -> Traffic:
-    """Add up what has left on all connections, and what background traffic has sent on each link."""
+    """Add up what has left on all connections, and what background traffic has sent on each link.
+
+    in_flight: the messages that have left and not arrived.
+    """
     traffic = Traffic(dict(background))
     for connection in connections:
         _add(connection, transport, traffic)
+    flying = sum(wire_size_bytes(transport, transfer.size_bytes) for transfer in in_flight)
+    traffic.whereabouts += Whereabouts(in_flight=flying)
     return traffic
 
 
 def _add(connection: Connection, transport: Ideal | Framed | Tcp, traffic: Traffic) -> None:
     sent, broken = connection.sent.items(), connection.broken
     source, target = connection.source.name, connection.target.name
-    wire = sum(number * wire_size_bytes(transport, size) for size, number in sent) + connection.lost_bytes
-    wire += sum(on_wire for on_wire, _ in broken)
+    cut_off = sum(on_wire for on_wire, _ in broken)
+    wire = _wire_bytes(connection.sent, transport) + connection.lost_bytes + cut_off
+    thrown_away = _wire_bytes(connection.thrown_away, transport)
+    received = _wire_bytes(connection.arrived, transport) - thrown_away
+    traffic.whereabouts += Whereabouts(received, thrown_away, cut_off, connection.lost_bytes)
     payload = sum(number * size for size, number in sent) + sum(of_payload for _, of_payload in broken)
     traffic.messages += sum(connection.sent.values())
     traffic.wire[source] = traffic.wire.get(source, 0) + wire
@@ -48,8 +61,14 @@ def _add(connection: Connection, transport: Ideal | Framed | Tcp, traffic: Traff
         back = sum(number * acknowledgement_bytes(transport, size) for size, number in sent)
         back += sum(acknowledged_bytes(connection.route, on_wire) for on_wire, _ in broken)
         traffic.wire[target] = traffic.wire.get(target, 0) + back
+        traffic.whereabouts += Whereabouts(acknowledgements=back)
         for link in connection.route.back:
             traffic.links[link] += back
+
+
+def _wire_bytes(messages: Mapping[int, int], transport: Ideal | Framed | Tcp) -> int:
+    """Return what messages take on the wire, given how many there are of each size."""
+    return sum(number * wire_size_bytes(transport, size) for size, number in messages.items())
 
 
 def acknowledged_bytes(route: Route, wire_bytes: int) -> int:

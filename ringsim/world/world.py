@@ -509,6 +509,7 @@ class World:
         source, conversation = transfer.connection.source, transfer.conversation
         target = self._lives[transfer.connection.target.name].node
         if not target.alive or target.incarnation != transfer.life:
+            transfer.connection.throw_away(transfer.size_bytes)
             if self._answers(transfer):
                 self._answer_with_reset(transfer, target)
             return
