@@ -81,7 +81,10 @@ def total_samples(epochs: Iterable[EpochSamples]) -> Samples:
 
 @dataclass
 class _Batch:
-    """What one worker was given in one step, and how often it computed a gradient of it."""
+    """What one worker was given in one step, and how often it computed a gradient of it.
+
+    A gradient that is carried into a later generation is a batch of that one too, which is not computed again.
+    """
 
     step: Step
     epoch: int
@@ -93,7 +96,7 @@ class _Batch:
 def _batches(events: Sequence[Event]) -> Iterator[_Batch]:
     batches: dict[tuple[str, Step], _Batch] = {}
     for event in events:
-        if event.kind in ("step_begin", "dropped"):
+        if event.kind in ("step_begin", "carry", "dropped"):
             fields = event.fields
             step = (fields["generation"], fields["step"])
             worker = fields["worker"] if event.kind == "dropped" else event.node
@@ -109,28 +112,21 @@ def _batches(events: Sequence[Event]) -> Iterator[_Batch]:
 def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
     """Return one row for each executed update, in order of virtual time."""
     made = history(events)
-    losses: dict[Step, list[Event]] = defaultdict(list)
+    losses = _losses(events)
     evaluations: dict[Step, Event] = {}
     rates: dict[Step, float] = {}
     updates: dict[Step, list[Event]] = defaultdict(list)
     begun: dict[Step, int] = {}
-    dropped = {
-        (event.fields["worker"], event.fields["generation"], event.fields["step"])
-        for event in events
-        if event.kind == "dropped"
-    }
     for event in events:
-        if event.kind in ("loss", "evaluation", "rate", "update", "step_begin"):
+        if event.kind in ("evaluation", "rate", "update", "step_begin", "carry"):
             step = (event.fields["generation"], event.fields["step"])
-            if event.kind == "loss" and (event.node, *step) not in dropped:
-                losses[step].append(event)
-            elif event.kind == "evaluation":
+            if event.kind == "evaluation":
                 evaluations[step] = event
             elif event.kind == "rate":
                 rates[step] = event.fields["learning_rate"]
             elif event.kind == "update":
                 updates[step].append(event)
-            elif event.kind == "step_begin":
+            else:
                 begun[step] = event.fields["epoch"]
     rows = []
     for (generation, number), reports in updates.items():
@@ -151,6 +147,33 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
             )
         )
     return tuple(sorted(rows, key=lambda row: (row.virtual_time_ns, row.generation, row.step)))
+
+
+def _losses(events: Sequence[Event]) -> dict[Step, list[Event]]:
+    """Return the losses that each step is made of: those of its own ring, and those of gradients carried into it.
+
+    >>> loss = Event(5, "a", "loss", {"step": 3, "epoch": 0, "generation": 0, "samples": 8, "loss": 0.5})
+    >>> carry = Event(9, "a", "carry", {"step": 3, "epoch": 0, "generation": 1, "from_generation": 0, "samples": [4]})
+    >>> [found.fields["loss"] for found in _losses([loss, carry])[1, 3]]
+    [0.5]
+    """
+    dropped = {
+        (event.fields["worker"], event.fields["generation"], event.fields["step"])
+        for event in events
+        if event.kind == "dropped"
+    }
+    told: dict[tuple[str, int, int], Event] = {}
+    losses: dict[Step, list[Event]] = defaultdict(list)
+    for event in events:
+        fields = event.fields
+        if event.kind == "loss":
+            told[event.node, fields["generation"], fields["step"]] = event
+            if (event.node, fields["generation"], fields["step"]) not in dropped:
+                losses[fields["generation"], fields["step"]].append(event)
+        elif event.kind == "carry":
+            before = told[event.node, fields["from_generation"], fields["step"]]
+            losses[fields["generation"], fields["step"]].append(before)
+    return losses
 
 
 def _mean_loss(events: Sequence[Event]) -> float | None:

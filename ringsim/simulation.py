@@ -110,6 +110,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     evaluated = [row for row in rows if row.committed and row.accuracy is not None]
     reached = {injected.number for injected in played.injected}
     workers = [role.node for role in deployment.roles if role.worker]
+    full_size = len(workers) if deployment.full_size is None else deployment.full_size
     return Result(
         scenario=scenario,
         strategy=deployment.name or scenario.strategy.name,
@@ -128,7 +129,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         collectives_by_messages=played.collectives.by_messages,
         nodes=tuple(_node_time(name, played) for name in workers),
         failures=tuple(
-            accounting.failure(events, fault.kind, injected.ranks, fault.node, injected.at_ns, len(workers))
+            accounting.failure(events, fault.kind, injected.ranks, fault.node, injected.at_ns, full_size)
             for injected in played.injected
             for fault in [scenario.faults[injected.number]]
         ),

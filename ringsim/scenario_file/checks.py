@@ -15,13 +15,16 @@ from ringsim.scenario import (
     RENDEZVOUS,
     SERVER,
     SWITCH,
+    AnyRing,
     Cnn,
     Crash,
-    RingAbort,
     RingElastic,
+    RingPeerRecovery,
+    RingSpares,
     Scenario,
     Straggle,
     Synthetic,
+    full_size,
     planned_steps,
     worker_names,
 )
@@ -122,9 +125,16 @@ def _check_pace(jitter: int | None, straggle: Straggle | None, path: Path) -> It
 
 def _check_workers(scenario: Scenario) -> Iterator[Conflict]:
     strategy, workers = scenario.strategy, len(worker_names(scenario))
-    if isinstance(strategy, RingElastic) and strategy.min_workers > workers:
-        sentence = f"must be at most {workers}, the number of workers, not {strategy.min_workers}"
-        yield Conflict(("strategy", "min_workers"), sentence, (("strategy",), ("cluster", "nodes")))
+    rests_on = ("strategy",), ("cluster", "nodes")
+    if isinstance(strategy, RingSpares) and strategy.spares >= workers:
+        sentence = f"must be less than {workers}, the number of workers, not {strategy.spares}"
+        yield Conflict(("strategy", "spares"), sentence, rests_on)
+    elif isinstance(strategy, (RingElastic, RingSpares, RingPeerRecovery)):
+        most = full_size(scenario)
+        if strategy.min_workers > most:
+            of_which = "workers" if most == workers else "workers that are no spares"
+            sentence = f"must be at most {most}, the number of {of_which}, not {strategy.min_workers}"
+            yield Conflict(("strategy", "min_workers"), sentence, rests_on)
 
 
 def _check_target(scenario: Scenario, fault: Crash, path: Path) -> Iterator[Conflict]:
@@ -166,11 +176,11 @@ def _check_step(scenario: Scenario, step: int, path: Path) -> Iterator[Conflict]
 
 def _check_segment(scenario: Scenario, segment: int | None, path: Path) -> Iterator[Conflict]:
     strategy = scenario.strategy
-    if segment is None or not isinstance(strategy, (RingAbort, RingElastic)):
+    if segment is None or not isinstance(strategy, AnyRing):
         return
-    if strategy.bucket_size is not None or strategy.cycle_time is not None:
+    if not isinstance(strategy, RingPeerRecovery) and (strategy.bucket_size or strategy.cycle_time):
         return  # How many buckets there are, and so how many messages, follows from the model.
-    ranks = len(worker_names(scenario))
+    ranks = full_size(scenario)
     last = 2 * (ranks - 1)
     if segment > last:
         sentence = f"is beyond the last message of a step, which is {last} in a ring of {ranks}, not {segment}"

@@ -175,17 +175,9 @@ class _Desk:
 
     def give_up_missing(self) -> Group:
         """Write down whose samples are lost with this step; return those whose are not."""
-        batches = zip(self._group.members, self._training.batches(self._state, self._group), strict=True)
-        for member, batch in batches:
-            if member.name not in self.pushes:
-                self._node.record(
-                    "dropped",
-                    step=self._state.step,
-                    epoch=self._state.cursor.epoch,
-                    generation=self._group.generation,
-                    worker=member.name,
-                    samples=[int(sample) for sample in batch.samples],
-                )
+        for name in self._group.names:
+            if name not in self.pushes:
+                self._training.drop(self._node, self._state, name, self._group)
         return Group(
             self._group.generation, tuple(member for member in self._group.members if member.name in self.pushes)
         )
