@@ -2,7 +2,8 @@
 
 The oracles are of these tests alone: a walk along the messages says whose state each replica has, a replay of the
 samples with the engine says what the numbers must be, and times are worked out on paper. What is not here: the elastic
-ring by itself (`test_strategies.py`), and a model of Horovod's books (`test_horovod_books.py`).
+ring by itself (`test_strategies.py`), a model of Horovod's books (`test_horovod_books.py`), and what is told only of
+peer recovery (`test_peer_recovery.py`).
 """
 
 from __future__ import annotations
@@ -403,123 +404,6 @@ def test_spares_stand_last_in_the_order_of_the_network_too():
         result = simulate(ring("spares", [crash("node2", {"step": 2})], {"network": topology}, nodes=5, order=order))
         assert rings(result)[0] == [f"node{rank}" for rank in ranks]
         assert rings(result)[1] == [f"node{rank}" for rank in [*(rank for rank in ranks if rank != 2), 4]]
-
-
-# --- peer recovery ----------------------------------------------------------------------------------------------------
-
-
-def test_survivors_add_up_once_more_what_they_had_computed():
-    scenario = ring("peer_recovery", [crash("node1", {"step": 1, "segment": 1})], {"optimizer": SGD})
-    watched = train(scenario, trace="messages")
-    assert_promises(watched)
-    result = watched.result
-    carried = select(result.trace, "carry")
-    assert [(e.node, e.fields["from_generation"], e.fields["generation"]) for e in carried] == [
-        (node, 0, 1) for node in ("node0", "node2", "node3")
-    ]
-    (drop,) = select(result.trace, "dropped")
-    assert (drop.node, drop.fields["worker"], len(drop.fields["samples"])) == ("node0", "node1", 8)
-    assert (result.samples.lost, result.samples.repeated) == (8, 0)
-    row = next(row for row in result.metrics if row.step == 2)
-    assert (row.generation, row.world_size) == (1, 3)
-    losses = {e.node: e.fields["loss"] for e in select(result.trace, "loss", generation=0, step=1)}
-    assert row.loss == pytest.approx(np.mean([losses[node] for node in ("node0", "node2", "node3")]))
-    # Nothing is computed again: after the new ring is there, only the sum takes time.
-    joined_ns = max(e.time_ns for e in select(result.trace, "world", generation=1))
-    (failure,) = result.failures
-    assert failure.resumed_at_ns == joined_ns + all_reduce_ns(3)
-    assert failure.rolled_back_steps == 0
-    # The step after it begins where the whole step of four has ended.
-    after = [s for e in select(result.trace, "step_begin", step=2) for s in e.fields["samples"]]
-    before = [s for e in select(result.trace, "step_begin", step=1) for s in e.fields["samples"]]
-    assert not set(after) & set(before)
-
-
-def test_a_death_while_gradients_are_carried_on_is_the_same_again():
-    first = crash("node1", {"step": 2, "segment": 1})
-    joined_ns = max(e.time_ns for e in select(simulate(ring("peer_recovery", [first])).trace, "world", generation=1))
-    watched = train(ring("peer_recovery", [first, crash("node3", joined_ns + 150 * US)]), trace="messages")
-    assert_promises(watched)
-    result = watched.result
-    assert {(e.fields["from_generation"], e.fields["generation"]) for e in select(result.trace, "carry")} == {
-        (0, 1),
-        (0, 2),
-    }
-    assert [row.world_size for row in result.metrics if row.step == 3] == [2]
-    assert (result.samples.lost, result.samples.repeated) == (16, 0)
-
-
-def test_when_one_had_finished_the_step_the_others_copy_it():
-    """node0 has sent so much of the all-gather that node3 can finish, and nobody else."""
-    watched = train(
-        ring("peer_recovery", [crash("node0", {"step": 2, "segment": 4}, None, "silence")]), trace="messages"
-    )
-    assert_promises(watched)
-    result = watched.result
-    assert {e.node for e in select(result.trace, "update", step=3)} == {"node3"}
-    copies = [(e.fields["source"], e.node) for e in select(result.trace, "deliver") if "copy" in e.fields["tag"]]
-    assert copies == [("node3", "node1"), ("node3", "node2")]
-    assert not select(result.trace, "carry")
-    assert (result.samples.lost, result.samples.repeated) == (0, 0)
-    assert [row.world_size for row in result.metrics] == [4, 4, 4, *[3] * (result.steps - 3)]
-
-
-def test_a_gradient_that_one_had_computed_for_the_step_that_begins_anew_is_thrown_away():
-    """A death in the vote: those it reached have begun the next step, those beyond have not."""
-    found = 0
-    for late in range(10, 220, 15):
-        voted_ns = select(base_run("peer_recovery").trace, "update", "node0", step=2)[0].time_ns
-        watched = train(ring("peer_recovery", [crash("node1", voted_ns + late * US)]), trace="messages")
-        assert_promises(watched)
-        found += watched.result.samples.repeated > 0
-    assert found, "in some of these runs a gradient was there, and not carried on"
-
-
-def test_who_returns_copies_a_peer_and_has_no_part_in_the_step_that_is_carried_on():
-    """With three wanted, the two who are left wait at the rendezvous with their gradients until one is back."""
-    faults = [crash("node1", {"step": 2, "segment": 1}, "2 ms"), crash("node3", {"step": 2, "segment": 1})]
-    watched = train(ring("peer_recovery", faults, min_workers=3), trace="messages")
-    assert_promises(watched)
-    result = watched.result
-    assert rings(result)[1] == ["node0", "node2", "node1"]
-    assert [row.world_size for row in result.metrics if row.step == 3] == [2]
-    assert {e.node for e in select(result.trace, "update", generation=1, step=3)} == {"node0", "node1", "node2"}
-    assert {e.node for e in select(result.trace, "carry")} == {"node0", "node2"}
-    dropped = {e.fields["worker"] for e in select(result.trace, "dropped")}
-    assert dropped == {"node1", "node3"}
-    copies = [(e.fields["source"], e.node) for e in select(result.trace, "deliver") if "copy" in e.fields["tag"]]
-    assert copies == [("node0", "node1")]
-
-
-def test_when_all_who_had_computed_the_step_are_gone_who_had_copied_begins_it_anew():
-    faults = [crash("node1", {"step": 2, "segment": 1}, "2 ms")]
-    first = simulate(ring("peer_recovery", faults, nodes=2, min_workers=2))
-    healed_ns = select(first.trace, "restore", "node1", generation=1)[0].time_ns
-    faults = [*faults, crash("node0", healed_ns + 50 * US, "2 ms")]
-    watched = train(ring("peer_recovery", faults, nodes=2, min_workers=2), trace="messages")
-    assert_promises(watched)
-    assert watched.result.outcome is Outcome.FINISHED
-    assert watched.result.samples.lost == 0
-    assert watched.result.samples.repeated == 16
-    assert select(watched.result.trace, "dropped"), "it was to be lost, and then was not"
-
-
-def test_newcomers_join_between_two_steps_and_nobody_loses_work():
-    watched = train(ring("peer_recovery", [crash("node1", {"step": 0, "segment": 1}, "1 ms")]), trace="messages")
-    assert_promises(watched)
-    result = watched.result
-    assert rings(result)[2] == ["node0", "node2", "node3", "node1"]
-    assert result.steps_executed == result.steps
-    assert result.samples.repeated == 0
-    (failure,) = result.failures
-    assert failure.resumed_at_ns < failure.recovered_at_ns
-
-
-def test_nobody_is_left_who_had_the_state():
-    together = [crash(f"node{rank}", 3 * MS, "1 ms") for rank in range(RANKS)]
-    result = simulate(ring("peer_recovery", together))
-    assert result.outcome is Outcome.LOST
-    assert "nobody is left of the last ring, who had the state" in result.outcome_sentence
 
 
 # --- at random --------------------------------------------------------------------------------------------------------
