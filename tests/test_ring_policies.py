@@ -259,6 +259,19 @@ def test_a_second_death_in_any_phase_of_the_recovery(policy, notice, number):
     assert_same_however_it_is_played(scenario, watched.result)
 
 
+@pytest.mark.parametrize("policy", NEW)
+def test_the_death_of_the_rendezvous_is_the_end_once_somebody_needs_it(policy):
+    unneeded = train(ring(policy, [crash("rendezvous", 2 * MS)]), trace="messages")
+    assert unneeded.result.outcome is Outcome.FINISHED
+    assert_promises(unneeded)
+    needed = simulate(ring(policy, [crash("rendezvous", 2 * MS), crash("node1", 3 * MS)]))
+    assert needed.outcome is Outcome.LOST
+    assert "rendezvous" in needed.outcome_sentence
+    silent = simulate(ring(policy, [crash("rendezvous", 2 * MS, None, "silence")]))
+    assert silent.outcome is Outcome.STALLED
+    assert "node0 waits for rendezvous (answer)" in silent.outcome_sentence
+
+
 # --- wait -------------------------------------------------------------------------------------------------------------
 
 
