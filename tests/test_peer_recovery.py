@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from test_ring_policies import PATH_NS, RANKS, all_reduce_ns, assert_promises, base_run, ring, rings
-from test_strategies import SGD
-from worlds import MS, US, cluster, crash, play_collective, results_in_rank_order, select, train
+from test_strategies import SGD, assert_close
+from worlds import MS, US, cluster, crash, play_collective, results_in_rank_order, select, train, training
 
 from ringsim.collectives.peer_copy import PeerCopy
 from ringsim.errors import InvariantBroken
+from ringsim.learning.engine import Engine
 from ringsim.node import Group, Member
 from ringsim.result import Outcome, Result
 from ringsim.simulation import simulate
@@ -111,6 +112,22 @@ def test_survivors_add_up_once_more_what_they_had_computed():
     after = [s for e in select(result.trace, "step_begin", step=2) for s in e.fields["samples"]]
     before = [s for e in select(result.trace, "step_begin", step=1) for s in e.fields["samples"]]
     assert not set(after) & set(before)
+
+
+def test_the_mean_is_over_the_survivors_samples_and_not_over_the_survivors():
+    nodes = [{"shard_weight": weight} for weight in (1, 2, 0.5, 2.5)]
+    strategy = {"name": "ring", "on_failure": "peer_recovery"}
+    scenario = training(
+        strategy, nodes=nodes, steps=1, optimizer=SGD, faults=[crash("node1", {"step": 0, "segment": 1})]
+    )
+    result = simulate(scenario)
+    carried = {e.node: e.fields["samples"] for e in select(result.trace, "carry")}
+    assert {node: len(samples) for node, samples in carried.items()} == {"node0": 8, "node2": 4, "node3": 20}
+    engine = Engine(scenario.task, scenario.seed, rows=32)
+    state = engine.initial()
+    samples = [sample for batch in carried.values() for sample in batch]
+    state = engine.update(state, engine.gradient(state.parameters, samples).value().array, SGD["learning_rate"])
+    assert_close(result.parameters, state.parameters.array, 1e-6)
 
 
 def test_a_death_while_gradients_are_carried_on_is_the_same_again():

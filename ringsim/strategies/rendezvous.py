@@ -56,7 +56,7 @@ class Standing:
     """What a worker tells the rendezvous: the last update that it could go on from, whether that is the end of the
     task, and whether it has ever had the state: one that restarted has not, until a ring has given it to it.
 
-    `carries` is for the other members.
+    `carries` is for the other members, if it has the state.
     """
 
     step: int
@@ -122,7 +122,7 @@ def register(node: Node, standing: Standing) -> Operation[tuple[Ring | JobOver |
                 patience_ns = answer.cooldown_ns
         except ReceiveTimeout:
             # The ring has gone on without us: what we hold may be of a history that it has given up.
-            patience_ns, standing = None, replace(standing, has_state=False, carries=None)
+            patience_ns, standing = None, replace(standing, has_state=False)
 
 
 def newcomer_waits(node: Node, timeout_ns: int | None) -> Operation[bool]:
