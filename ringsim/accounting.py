@@ -21,11 +21,11 @@ Step = tuple[int, int]
 def history(events: Sequence[Event]) -> dict[int, int]:
     """Return the updates that the final parameters went through: update number -> generation that made it.
 
-        A new ring goes on from what its rank 0 had committed, so its history is that of the last ring which that node was
-    up to the commit. (Others of the old ring may have been ahead of it, or behind.) One that goes on from the highest
-        step of its survivors has the history of any of them up to that step: all were in one ring.
+    A new ring goes on from what its rank 0 had committed, so its history is that of the last ring which that node was
+    in, up to the commit. (Others of the old ring may have been ahead of it, or behind.) A ring that goes on from the
+    highest step of its survivors has the history of any of them up to that step: all were in one ring.
 
-        >>> update = lambda step, generation: Event(0, "a", "update", {"step": step, "generation": generation})
+    >>> update = lambda step, generation: Event(0, "a", "update", {"step": step, "generation": generation})
         >>> world = Event(0, "a", "world", {"generation": 1, "members": ["a"]})
         >>> restore = Event(0, "a", "restore", {"step": 1, "from_step": 2, "generation": 1})
         >>> history([update(1, 0), update(2, 0), world, restore, update(2, 1)])
