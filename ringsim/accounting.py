@@ -26,10 +26,10 @@ def history(events: Sequence[Event]) -> dict[int, int]:
     highest step of its survivors has the history of any of them up to that step: all were in one ring.
 
     >>> update = lambda step, generation: Event(0, "a", "update", {"step": step, "generation": generation})
-        >>> world = Event(0, "a", "world", {"generation": 1, "members": ["a"]})
-        >>> restore = Event(0, "a", "restore", {"step": 1, "from_step": 2, "generation": 1})
-        >>> history([update(1, 0), update(2, 0), world, restore, update(2, 1)])
-        {1: 0, 2: 1}
+    >>> world = Event(0, "a", "world", {"generation": 1, "members": ["a"]})
+    >>> restore = Event(0, "a", "restore", {"step": 1, "from_step": 2, "generation": 1})
+    >>> history([update(1, 0), update(2, 0), world, restore, update(2, 1)])
+    {1: 0, 2: 1}
     """
     rank_0 = {event.fields["generation"]: event.fields["members"][0] for event in events if event.kind == "world"}
     rings: dict[int, dict[int, int]] = {0: {}}
