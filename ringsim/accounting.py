@@ -23,7 +23,8 @@ def history(events: Sequence[Event]) -> dict[int, int]:
     """Return the updates that the final parameters went through: update number -> generation that made it.
 
     A new ring goes on from what its rank 0 had committed, so its history is that of the last ring which that node was
-    in, up to the commit. (Others of the old ring may have been ahead of it, or behind.)
+    in, up to the commit. (Others of the old ring may have been ahead of it, or behind.) A ring that goes on from the
+    highest step of its survivors has the history of any of them up to that step: all were in one ring.
 
     >>> update = lambda step, generation: Event(0, "a", "update", {"step": step, "generation": generation})
     >>> world = Event(0, "a", "world", {"generation": 1, "members": ["a"]})
@@ -82,7 +83,10 @@ def total_samples(epochs: Iterable[EpochSamples]) -> Samples:
 
 @dataclass
 class _Batch:
-    """What one worker was given in one step, and how often it computed a gradient of it."""
+    """What one worker was given in one step, and how often it computed a gradient of it.
+
+    A gradient that is carried into a later generation is a batch of that one too, which is not computed again.
+    """
 
     step: Step
     epoch: int
@@ -94,7 +98,7 @@ class _Batch:
 def _batches(events: Sequence[Event]) -> Iterator[_Batch]:
     batches: dict[tuple[str, Step], _Batch] = {}
     for event in events:
-        if event.kind in ("step_begin", "dropped"):
+        if event.kind in ("step_begin", "carry", "dropped"):
             fields = event.fields
             step = (fields["generation"], fields["step"])
             worker = fields["worker"] if event.kind == "dropped" else event.node
@@ -110,28 +114,21 @@ def _batches(events: Sequence[Event]) -> Iterator[_Batch]:
 def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
     """Return one row for each executed update, in order of virtual time."""
     made = history(events)
-    losses: dict[Step, list[Event]] = defaultdict(list)
+    losses = _losses(events)
     evaluations: dict[Step, Event] = {}
     rates: dict[Step, float] = {}
     updates: dict[Step, list[Event]] = defaultdict(list)
     begun: dict[Step, int] = {}
-    dropped = {
-        (event.fields["worker"], event.fields["generation"], event.fields["step"])
-        for event in events
-        if event.kind == "dropped"
-    }
     for event in events:
-        if event.kind in ("loss", "evaluation", "rate", "update", "step_begin"):
+        if event.kind in ("evaluation", "rate", "update", "step_begin", "carry"):
             step = (event.fields["generation"], event.fields["step"])
-            if event.kind == "loss" and (event.node, *step) not in dropped:
-                losses[step].append(event)
-            elif event.kind == "evaluation":
+            if event.kind == "evaluation":
                 evaluations[step] = event
             elif event.kind == "rate":
                 rates[step] = event.fields["learning_rate"]
             elif event.kind == "update":
                 updates[step].append(event)
-            elif event.kind == "step_begin":
+            else:
                 begun[step] = event.fields["epoch"]
     rows = []
     for (generation, number), reports in updates.items():
@@ -152,6 +149,33 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
             )
         )
     return tuple(sorted(rows, key=lambda row: (row.virtual_time_ns, row.generation, row.step)))
+
+
+def _losses(events: Sequence[Event]) -> dict[Step, list[Event]]:
+    """Return the losses that each step is made of: those of its own ring, and those of gradients carried into it.
+
+    >>> loss = Event(5, "a", "loss", {"step": 3, "epoch": 0, "generation": 0, "samples": 8, "loss": 0.5})
+    >>> carry = Event(9, "a", "carry", {"step": 3, "epoch": 0, "generation": 1, "from_generation": 0, "samples": [4]})
+    >>> [found.fields["loss"] for found in _losses([loss, carry])[1, 3]]
+    [0.5]
+    """
+    dropped = {
+        (event.fields["worker"], event.fields["generation"], event.fields["step"])
+        for event in events
+        if event.kind == "dropped"
+    }
+    told: dict[tuple[str, int, int], Event] = {}
+    losses: dict[Step, list[Event]] = defaultdict(list)
+    for event in events:
+        fields = event.fields
+        if event.kind == "loss":
+            told[event.node, fields["generation"], fields["step"]] = event
+            if (event.node, fields["generation"], fields["step"]) not in dropped:
+                losses[fields["generation"], fields["step"]].append(event)
+        elif event.kind == "carry":
+            before = told[event.node, fields["from_generation"], fields["step"]]
+            losses[fields["generation"], fields["step"]].append(before)
+    return losses
 
 
 def _mean_loss(events: Sequence[Event]) -> float | None:

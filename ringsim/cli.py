@@ -551,10 +551,12 @@ def _scenario_name(file: Path) -> str:
 def _suggest(file: str, result: Result, out: Path | None) -> None:
     """Say what to do next, on stderr, so that stdout stays the table."""
     quoted = shlex.quote(file)
-    remedy = {"abort": "elastic", "wait": "timeout"}.get(getattr(result.scenario.strategy, "on_failure", ""))
+    strategy = result.scenario.strategy
+    remedies = {("ring", "abort"): "elastic", ("ring", "wait"): "elastic", ("parameter_server", "wait"): "timeout"}
+    remedy = remedies.get((strategy.name, getattr(strategy, "on_failure", "")))
     if not result.outcome.is_success and remedy is not None:
         following = f"ringsim run {quoted} --set strategy.on_failure={remedy}"
-    elif result.scenario.strategy.name == "local":
+    elif strategy.name == "local":
         following = f"ringsim run {quoted} --set strategy.name=ring"
     else:
         following = f"ringsim compare {quoted} --strategies ring,parameter_server,local"

@@ -116,6 +116,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     evaluated = [row for row in rows if row.committed and row.accuracy is not None]
     reached = {injected.number for injected in played.injected}
     workers = [role.node for role in deployment.roles if role.worker]
+    full_size = len(workers) if deployment.full_size is None else deployment.full_size
     return Result(
         scenario=scenario,
         strategy=deployment.name or scenario.strategy.name,
@@ -136,7 +137,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         nodes=tuple(_node_time(name, played) for name in workers),
         checkpoints=accounting.checkpoints(events),
         failures=tuple(
-            accounting.failure(events, scenario.faults[injected.number].kind, injected, len(workers))
+            accounting.failure(events, scenario.faults[injected.number].kind, injected, full_size)
             for injected in played.injected
         ),
         false_suspicions=accounting.false_suspicions(events),

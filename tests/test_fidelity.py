@@ -955,6 +955,9 @@ STRATEGIES: dict[str, Mapping[str, Any]] = {
     "ring": {"name": "ring", "on_failure": "abort"},
     "ring with a timeout": {"name": "ring", "on_failure": "abort", "timeout": "3 ms"},
     "elastic": {"name": "ring", "on_failure": "elastic", "commit_every": 2, "set_aside": {"cooldown": "1 ms"}},
+    "wait": {"name": "ring", "on_failure": "wait", "commit_every": 2, "timeout": "5 ms"},
+    "spares": {"name": "ring", "on_failure": "spares", "set_aside": {"cooldown": "1 ms"}, "timeout": "5 ms"},
+    "peer recovery": {"name": "ring", "on_failure": "peer_recovery", "set_aside": {"cooldown": "1 ms"}},
     "parameter server": {"name": "parameter_server", "on_failure": "timeout", "timeout": "4 ms"},
 }
 CLUSTERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -984,7 +987,7 @@ def trainings(draw: st.DrawFn) -> Any:
     calm = build()
     trace = simulate(calm, trace="messages", fidelity="message").trace
     times = sorted(dict.fromkeys(event.time_ns + shift for event in trace for shift in (-1, 0, 1) if event.time_ns))
-    last = 1 if strategy["name"] == "parameter_server" else 4
+    last = {"parameter_server": 1, "ring": 4}[strategy["name"]] if strategy["on_failure"] != "spares" else 2
     segments = st.fixed_dictionaries({"step": st.integers(0, 2)}, optional={"segment": st.integers(1, last)})
     death = st.builds(
         crash,

@@ -52,6 +52,9 @@ FLOW = "cluster.network.background=[{source: a, target: b, rate: 500 kbit/s}]"
 PULSE = "cluster.network.background=[{source: a, target: b, burst: 2 ms, pause: 2 ms}]"
 LINK = "cluster.network.links=[{source: a, target: switch}]"
 ELASTIC = "strategy={name: ring, on_failure: elastic, commit_every: 2, set_aside: {cooldown: 1 ms}, timeout: 1 s}"
+WAITS = "strategy={name: ring, on_failure: wait, commit_every: 2, timeout: 1 s}"
+SPARES = "strategy={name: ring, on_failure: spares, commit_every: 2, set_aside: {cooldown: 1 ms}, timeout: 1 s}"
+PEERS = "strategy={name: ring, on_failure: peer_recovery, set_aside: {cooldown: 1 ms}, timeout: 1 s}"
 CRASH = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, restart_after: 10 ms}]"
 SILENT = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, notice: silence}]"
 HUSHED = "faults=[{kind: crash, node: b, at: {step: 1}, notice: silence}]"
@@ -68,6 +71,7 @@ BACKUP = "strategy={name: parameter_server, on_failure: backup, backups: 1}"
 DROPS = "strategy={name: parameter_server, on_failure: timeout, timeout: 50 ms}"
 # A timeout that a slow machine cannot meet: the ring is re-formed again and again.
 FLAPS = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]"
+SLOW = "cluster.nodes=[{name: a}, {name: b, speed: 1 KFLOP/s}, {name: c, speed: 1 KFLOP/s}]"
 LONE = "faults=[{kind: crash, node: b, at: 20 ms}, {kind: crash, node: c, at: 20 ms}]"
 
 # (model, key): the overrides that both runs have, and the one that only the second has.
@@ -175,6 +179,33 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
         [ELASTIC, LONE, "strategy.min_workers=2"], "strategy.rendezvous_timeout=1 s"),
     ("RingElastic", "set_aside"): ([ELASTIC, CRASH], "strategy.set_aside=null"),
     ("RingElastic", "timeout"): ([ELASTIC, SILENT], "strategy.timeout=2 s"),
+    ("RingWait", "commit_every"): ([WAITS, CRASH], "strategy.commit_every=1"),
+    ("RingWait", "reset_limit"): (
+        [WAITS, FLAPS, "strategy.timeout=9 ms", "strategy.reset_limit=9"], "strategy.reset_limit=2"),
+    ("RingWait", "timeout"): ([WAITS, SILENT], "strategy.timeout=2 s"),
+    ("RingWait", "order"): ([*TORUS, WAITS], "strategy.order=topology"),
+    ("RingWait", "bucket_size"): ([HIDDEN, WAITS], "strategy.bucket_size=1 KiB"),
+    ("RingWait", "cycle_time"): ([HIDDEN, WAITS], "strategy.cycle_time=1 ms"),
+    ("RingSpares", "spares"): ([SPARES], "strategy.spares=2"),
+    ("RingSpares", "commit_every"): ([SPARES, CRASH], "strategy.commit_every=1"),
+    ("RingSpares", "min_workers"): ([SPARES, LONE], "strategy.min_workers=2"),
+    ("RingSpares", "reset_limit"): (
+        [SPARES, SLOW, "strategy.timeout=9 ms", "strategy.reset_limit=9"], "strategy.reset_limit=2"),
+    ("RingSpares", "rendezvous_timeout"): (
+        [SPARES, LONE, "strategy.min_workers=2"], "strategy.rendezvous_timeout=1 s"),
+    ("RingSpares", "set_aside"): ([SPARES, CRASH], "strategy.set_aside=null"),
+    ("RingSpares", "timeout"): ([SPARES, SILENT], "strategy.timeout=2 s"),
+    ("RingSpares", "order"): ([*TORUS, SPARES], "strategy.order=topology"),
+    ("RingSpares", "bucket_size"): ([HIDDEN, SPARES], "strategy.bucket_size=1 KiB"),
+    ("RingSpares", "cycle_time"): ([HIDDEN, SPARES], "strategy.cycle_time=1 ms"),
+    ("RingPeerRecovery", "min_workers"): ([PEERS, CRASH], "strategy.min_workers=3"),
+    ("RingPeerRecovery", "reset_limit"): (
+        [PEERS, HIDDEN, ADAM, CRASH, "strategy.timeout=20 ms", "strategy.reset_limit=9"], "strategy.reset_limit=2"),
+    ("RingPeerRecovery", "rendezvous_timeout"): (
+        [PEERS, LONE, "strategy.min_workers=2"], "strategy.rendezvous_timeout=1 s"),
+    ("RingPeerRecovery", "set_aside"): ([PEERS, CRASH], "strategy.set_aside=null"),
+    ("RingPeerRecovery", "timeout"): ([PEERS, SILENT], "strategy.timeout=2 s"),
+    ("RingPeerRecovery", "order"): ([*TORUS, PEERS], "strategy.order=topology"),
     ("SetAside", "cooldown"): ([ELASTIC, CRASH], "strategy.set_aside.cooldown=20 ms"),
     ("ParameterServerWait", "on_failure"): ([SERVER, LONE], "strategy.on_failure=timeout"),
     ("ParameterServerWait", "server"): ([SERVER], "strategy.server={bandwidth: 9 Mbit/s}"),

@@ -126,7 +126,10 @@ BROKEN_FILES = [
     (
         "key of another policy",
         BASE.replace("name: ring", "name: ring\n  commit_every: 5"),
-        ['f.yaml:9:3: strategy.commit_every: "commit_every" belongs to on_failure: elastic, and here it is abort'],
+        [
+            'f.yaml:9:3: strategy.commit_every: "commit_every" belongs to on_failure: elastic, wait or spares, '
+            "and here it is abort"
+        ],
     ),
     (
         "key of another model",
@@ -174,7 +177,8 @@ BROKEN_FILES = [
         "unknown policy",
         BASE.replace("name: ring", "name: ring\n  on_failure: elastik"),
         [
-            'f.yaml:9:15: strategy.on_failure: there is no on_failure "elastik"; choose abort or elastic; did you mean "elastic"?'
+            'f.yaml:9:15: strategy.on_failure: there is no on_failure "elastik"; choose abort, elastic, '
+            'wait, spares or peer_recovery; did you mean "elastic"?'
         ],
     ),
     (
@@ -398,6 +402,27 @@ BROKEN_FILES = [
         "more workers needed than there are",
         BASE.replace("name: ring", "name: ring\n  on_failure: elastic\n  min_workers: 5"),
         ["f.yaml:10:16: strategy.min_workers: must be at most 4, the number of workers, not 5"],
+    ),
+    (
+        "more spares than there are workers",
+        BASE.replace("name: ring", "name: ring\n  on_failure: spares\n  spares: 4"),
+        ["f.yaml:10:11: strategy.spares: must be less than 4, the number of workers, not 4"],
+    ),
+    (
+        "a spare is wanted in the ring",
+        BASE.replace("name: ring", "name: ring\n  on_failure: spares\n  min_workers: 4"),
+        ["f.yaml:10:16: strategy.min_workers: must be at most 3, the number of workers that are no spares, not 4"],
+    ),
+    (
+        "more peers needed than there are",
+        BASE.replace("name: ring", "name: ring\n  on_failure: peer_recovery\n  min_workers: 5"),
+        ["f.yaml:10:16: strategy.min_workers: must be at most 4, the number of workers, not 5"],
+    ),
+    (
+        "segment beyond the smaller ring",
+        BASE.replace("name: ring", "name: ring\n  on_failure: spares")
+        + "faults:\n  - {kind: crash, node: node1, at: {step: 1, segment: 5}}\n",
+        ["f.yaml:11:55: faults[0].at.segment: is beyond the last message of a step, which is 4 in a ring of 3, not 5"],
     ),
     (
         "jitter of the whole",

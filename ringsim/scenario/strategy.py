@@ -34,6 +34,21 @@ _CYCLE_TIME: Any = Field(
 )
 
 
+_COMMIT_EVERY: Any = Field(default=1, ge=1, description="steps between commits; a failure rolls back to the last one")
+_MIN_WORKERS: Any = Field(default=1, ge=1, description="below this the job waits, and at last fails")
+_RESET_LIMIT: Any = Field(
+    default=100, ge=1, description="the job fails if the ring is re-formed so often without a new commit"
+)
+_RENDEZVOUS_TIMEOUT: Any = Field(
+    default=600 * 10**9, description="with fewer than min_workers the job fails when nobody comes for so long"
+)
+_SET_ASIDE: Any = Field(default=None, description="default: a machine that failed never joins again")
+_TIMEOUT: Any = Field(
+    default=30 * 10**9,
+    description="give up a neighbour in a collective, and a member at the rendezvous, after so long",
+)
+
+
 class RingAbort(Settings):
     """Synchronous data parallelism by ring all-reduce; a death ends the job for all, as in plain MPI."""
 
@@ -56,21 +71,63 @@ class RingElastic(Settings):
 
     name: Literal["ring"]
     on_failure: Literal["elastic"]
-    commit_every: int = Field(1, ge=1, description="steps between commits; a failure rolls back to the last one")
-    min_workers: int = Field(1, ge=1, description="below this the job waits, and at last fails")
-    reset_limit: int = Field(
-        default=100, ge=1, description="the job fails if the ring is re-formed so often without a new commit"
-    )
-    rendezvous_timeout: Duration = Field(
-        600 * 10**9, description="with fewer than min_workers the job fails when nobody comes for so long"
-    )
-    set_aside: SetAside | None = Field(None, description="default: a machine that failed never joins again")
-    timeout: Duration | None = Field(
-        30 * 10**9, description="give up a neighbour in a collective, and a member at the rendezvous, after so long"
-    )
+    commit_every: int = _COMMIT_EVERY
+    min_workers: int = _MIN_WORKERS
+    reset_limit: int = _RESET_LIMIT
+    rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
+    set_aside: SetAside | None = _SET_ASIDE
+    timeout: Duration | None = _TIMEOUT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
+
+
+class RingWait(Settings):
+    """Ring all-reduce in which nobody goes on without the dead: all wait until they are back."""
+
+    name: Literal["ring"]
+    on_failure: Literal["wait"]
+    commit_every: int = _COMMIT_EVERY
+    reset_limit: int = _RESET_LIMIT
+    timeout: Duration | None = Field(30 * 10**9, description="give up a neighbour in a collective after so long")
+    order: Literal["listed", "topology"] = _ORDER
+    bucket_size: PositiveSize | None = _BUCKET_SIZE
+    cycle_time: PositiveDuration | None = _CYCLE_TIME
+
+
+class RingSpares(Settings):
+    """Ring all-reduce that keeps its size: machines stand by, and one of them takes the place of who dies."""
+
+    name: Literal["ring"]
+    on_failure: Literal["spares"]
+    spares: int = Field(1, ge=1, description="so many ranks, the last of the cluster, stand by")
+    commit_every: int = _COMMIT_EVERY
+    min_workers: int = _MIN_WORKERS
+    reset_limit: int = _RESET_LIMIT
+    rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
+    set_aside: SetAside | None = _SET_ASIDE
+    timeout: Duration | None = _TIMEOUT
+    order: Literal["listed", "topology"] = _ORDER
+    bucket_size: PositiveSize | None = _BUCKET_SIZE
+    cycle_time: PositiveDuration | None = _CYCLE_TIME
+
+
+class RingPeerRecovery(Settings):
+    """Ring all-reduce that rolls nothing back: survivors finish the step, and who returns copies a peer (torchft)."""
+
+    name: Literal["ring"]
+    on_failure: Literal["peer_recovery"]
+    min_workers: int = _MIN_WORKERS
+    reset_limit: int = _RESET_LIMIT
+    rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
+    set_aside: SetAside | None = _SET_ASIDE
+    timeout: Duration | None = _TIMEOUT
+    order: Literal["listed", "topology"] = _ORDER
+
+
+# Those that re-form the ring at a rendezvous; and all rings.
+ElasticRing = RingElastic | RingWait | RingSpares | RingPeerRecovery
+AnyRing = RingAbort | ElasticRing
 
 
 class Server(Settings):
@@ -116,6 +173,9 @@ STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
     ("local", None): Local,
     ("ring", "abort"): RingAbort,
     ("ring", "elastic"): RingElastic,
+    ("ring", "wait"): RingWait,
+    ("ring", "spares"): RingSpares,
+    ("ring", "peer_recovery"): RingPeerRecovery,
     ("parameter_server", "wait"): ParameterServerWait,
     ("parameter_server", "timeout"): ParameterServerTimeout,
     ("parameter_server", "backup"): ParameterServerBackup,
@@ -127,7 +187,7 @@ def policies(name: str) -> tuple[str, ...]:
     """Return the failure policies of a strategy, the default first.
 
     >>> policies("ring")
-    ('abort', 'elastic')
+    ('abort', 'elastic', 'wait', 'spares', 'peer_recovery')
     """
     return tuple(policy for key, policy in STRATEGIES if key == name and policy is not None)
 
@@ -140,7 +200,7 @@ def added_machines(strategy: Settings) -> tuple[str, ...]:
     """
     if isinstance(strategy, (ParameterServerWait, ParameterServerTimeout, ParameterServerBackup)):
         return tuple(f"server{index}" for index in range(strategy.server.replicas))
-    return (RENDEZVOUS,) if isinstance(strategy, RingElastic) else ()
+    return (RENDEZVOUS,) if isinstance(strategy, ElasticRing) else ()
 
 
 def _strategy_tag(value: Any) -> str | None:
@@ -160,6 +220,9 @@ Strategy = Annotated[
     Annotated[Local, Tag("local")]
     | Annotated[RingAbort, Tag("ring/abort")]
     | Annotated[RingElastic, Tag("ring/elastic")]
+    | Annotated[RingWait, Tag("ring/wait")]
+    | Annotated[RingSpares, Tag("ring/spares")]
+    | Annotated[RingPeerRecovery, Tag("ring/peer_recovery")]
     | Annotated[ParameterServerWait, Tag("parameter_server/wait")]
     | Annotated[ParameterServerTimeout, Tag("parameter_server/timeout")]
     | Annotated[ParameterServerBackup, Tag("parameter_server/backup")],

@@ -9,7 +9,7 @@ from pydantic import Field
 from ringsim.scenario.cluster import Cluster, Host
 from ringsim.scenario.faults import Fault
 from ringsim.scenario.settings import Duration, Name, Settings
-from ringsim.scenario.strategy import Strategy
+from ringsim.scenario.strategy import RingSpares, Strategy
 from ringsim.scenario.task import DIGITS_TRAIN_SIZE, Synthetic, Task
 
 
@@ -66,9 +66,16 @@ def worker_shares(scenario: Scenario) -> dict[str, int]:
     return {name: share(scenario, host) for host in scenario.cluster.nodes for name in rank_names(host)}
 
 
+def full_size(scenario: Scenario) -> int:
+    """Return how many workers a step has while nobody is missing: all but the spares, which are the last ones."""
+    workers = sum(host.processes for host in scenario.cluster.nodes)
+    spares = scenario.strategy.spares if isinstance(scenario.strategy, RingSpares) else 0
+    return max(1, workers - spares)  # Too many spares are a mistake that is told elsewhere.
+
+
 def global_batch_size(scenario: Scenario) -> int:
-    """Return how many samples a step takes while every worker is there."""
-    return sum(share(scenario, host) * host.processes for host in scenario.cluster.nodes)
+    """Return how many samples a step takes while nobody is missing."""
+    return sum(list(worker_shares(scenario).values())[: full_size(scenario)])
 
 
 def train_size(scenario: Scenario) -> int:

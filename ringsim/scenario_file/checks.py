@@ -18,10 +18,13 @@ from ringsim.scenario import (
     Cnn,
     ParameterServerBackup,
     RingElastic,
+    RingPeerRecovery,
+    RingSpares,
     Scenario,
     Server,
     Straggle,
     Synthetic,
+    full_size,
     worker_names,
 )
 from ringsim.scenario_file.conflict import Conflict
@@ -120,10 +123,17 @@ def _check_pace(jitter: int | None, straggle: Straggle | None, path: Path) -> It
 
 def _check_workers(scenario: Scenario) -> Iterator[Conflict]:
     strategy, workers = scenario.strategy, len(worker_names(scenario))
-    if isinstance(strategy, RingElastic) and strategy.min_workers > workers:
-        sentence = f"must be at most {workers}, the number of workers, not {strategy.min_workers}"
-        yield Conflict(("strategy", "min_workers"), sentence, (("strategy",), ("cluster", "nodes")))
-    if isinstance(strategy, ParameterServerBackup) and strategy.backups >= workers:
+    rests_on = ("strategy",), ("cluster", "nodes")
+    if isinstance(strategy, RingSpares) and strategy.spares >= workers:
+        sentence = f"must be less than {workers}, the number of workers, not {strategy.spares}"
+        yield Conflict(("strategy", "spares"), sentence, rests_on)
+    elif isinstance(strategy, (RingElastic, RingSpares, RingPeerRecovery)):
+        most = full_size(scenario)
+        if strategy.min_workers > most:
+            of_which = "workers" if most == workers else "workers that are no spares"
+            sentence = f"must be at most {most}, the number of {of_which}, not {strategy.min_workers}"
+            yield Conflict(("strategy", "min_workers"), sentence, rests_on)
+    elif isinstance(strategy, ParameterServerBackup) and strategy.backups >= workers:
         sentence = (
             f"must be less than {workers}, the number of workers, or no push is waited for; not {strategy.backups}"
         )

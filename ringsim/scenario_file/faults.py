@@ -15,6 +15,7 @@ from ringsim.scenario import (
     ANY,
     RENDEZVOUS,
     SERVER,
+    AnyRing,
     At,
     Churn,
     Corrupt,
@@ -25,13 +26,12 @@ from ringsim.scenario import (
     LinkFault,
     Partition,
     Pause,
-    RingAbort,
-    RingElastic,
+    RingPeerRecovery,
     Scenario,
     SlowDown,
     SwitchDown,
+    full_size,
     planned_steps,
-    worker_names,
 )
 from ringsim.scenario_file.conflict import Conflict
 from ringsim.scenario_file.network import may_be_added, network_edges
@@ -200,11 +200,11 @@ def _check_step(scenario: Scenario, step: int, path: Path) -> Iterator[Conflict]
 
 def _check_segment(scenario: Scenario, segment: int | None, path: Path) -> Iterator[Conflict]:
     strategy = scenario.strategy
-    if segment is None or not isinstance(strategy, (RingAbort, RingElastic)):
+    if segment is None or not isinstance(strategy, AnyRing):
         return
-    if strategy.bucket_size is not None or strategy.cycle_time is not None:
+    if not isinstance(strategy, RingPeerRecovery) and (strategy.bucket_size or strategy.cycle_time):
         return  # How many buckets there are, and so how many messages, follows from the model.
-    ranks = len(worker_names(scenario))
+    ranks = full_size(scenario)
     last = 2 * (ranks - 1)
     if segment > last:
         sentence = f"is beyond the last message of a step, which is {last} in a ring of {ranks}, not {segment}"

@@ -160,18 +160,19 @@ _ONE = """\
 
 _SEVERAL = """\
   name: ring  # ring, parameter_server or local (one machine computes every sample)
-  # ring, on_failure: abort (a death ends the job) or elastic (the others go on without it)
+  # ring, on_failure: abort (a death ends the job), elastic (the others go on without it), wait (until it is back),
+  # spares (one of the last ones, which stood by, takes its place: say spares: 2) or peer_recovery (no rollback)
   # parameter_server, on_failure: wait (for ever), timeout (drop who is late) or backup (with backups: so many pushes of
   # a step are not waited for), and server: {speed, bandwidth, latency; checkpoint_every (5 updates) or replicas (2)}
   #on_failure: elastic
   #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
   #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
   #order: topology  # neighbours in the ring are near each other; default: as listed
-  #commit_every: 5  # elastic: steps between commits; a failure rolls back to the last one
-  #min_workers: 1  # elastic: below this the job waits ...
+  #commit_every: 5  # elastic, wait, spares: steps between commits; a failure rolls back to the last one
+  #min_workers: 1  # elastic, spares, peer_recovery: below this the job waits ...
   #rendezvous_timeout: 10 min  # ... and after so long fails
   #reset_limit: 100  # the job fails if the ring is re-formed so often without a new commit
-  #set_aside: {cooldown: 1 s}  # elastic: a machine that failed may join again after so long; without it never
+  #set_aside: {cooldown: 1 s}  # ... a machine that failed may join again after so long; without it never
   #timeout: 30 s  # give up waiting for a message after so long
 """
 

@@ -11,7 +11,7 @@ Cost of a step: the slowest rank's computation, then 2(N-1) (path latency + ceil
 buckets, the pieces of the gradient that are there early are added up during the rest of the computation; each is cut
 into segments of its own, so the sum's last bits are others. One death ends the job for all, as in plain MPI: nobody
 here catches PeerLost. What is not here: which buckets (`buckets.py`), and going on without the dead
-(`ring_elastic.py`).
+(`ring_elastic.py`, `ring_peer_recovery.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import partial
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.vectors import join
 from ringsim.node import Group, Member, Node, Operation, Started
-from ringsim.scenario import Host, RingAbort, RingElastic, Scenario, rank_names, worker_shares
+from ringsim.scenario import AnyRing, Host, RingAbort, Scenario, full_size, rank_names, worker_shares
 from ringsim.strategies.buckets import Bucket, parts, plan
 from ringsim.strategies.training import Deployment, Role, State, Training
 from ringsim.topology import Routes, build, ring_order
@@ -41,16 +41,18 @@ def deploy(scenario: Scenario) -> Deployment:
 def shares_in_ring_order(scenario: Scenario, machines: Sequence[Host] = ()) -> dict[str, int]:
     """Return how many samples a step each worker takes, in the order of the ring: as listed, or as the network lies.
 
-    machines: those that the strategy adds to the network.
+    Spares follow as listed. machines: those that the strategy adds to the network.
     """
     settings, shares = scenario.strategy, worker_shares(scenario)
-    assert isinstance(settings, (RingAbort, RingElastic))
+    assert isinstance(settings, AnyRing)
     if settings.order == "listed":
         return shares
     hosts = scenario.cluster.nodes
     graph = build(scenario.cluster.network, hosts, machines)
     ranks = [(rank, host.name) for host in hosts for rank in rank_names(host)]
-    return {rank: shares[rank] for rank in ring_order(graph, Routes(graph, hosts), ranks)}
+    members = full_size(scenario)
+    ordered = ring_order(graph, Routes(graph, hosts), ranks[:members])
+    return {rank: shares[rank] for rank in (*ordered, *(name for name, _ in ranks[members:]))}
 
 
 def worker(

@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 from ringsim import scenario as settings
 from ringsim.scenario import Scenario
-from ringsim.strategies import local, parameter_server, ring, ring_elastic, server_chain, server_checkpoint
+from ringsim.strategies import (
+    local,
+    parameter_server,
+    ring,
+    ring_elastic,
+    ring_peer_recovery,
+    ring_spares,
+    ring_wait,
+    server_chain,
+    server_checkpoint,
+)
 from ringsim.strategies.training import Deployment
 
 
@@ -27,6 +37,9 @@ _DEPLOY: dict[type[settings.Settings], Callable[[Scenario], Deployment]] = {
     settings.ParameterServerWait: _parameter_server,
     settings.ParameterServerTimeout: _parameter_server,
     settings.ParameterServerBackup: _parameter_server,
+    settings.RingWait: ring_wait.deploy,
+    settings.RingSpares: ring_spares.deploy,
+    settings.RingPeerRecovery: ring_peer_recovery.deploy,
 }
 
 

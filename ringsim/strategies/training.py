@@ -49,11 +49,15 @@ class GaveUp:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Who does what, how many samples a step each worker takes, and the machines that the strategy adds."""
+    """Who does what, how many samples a step each worker takes, and the machines that the strategy adds.
+
+    full_size: how many workers a step has while nobody is missing; None: all of them.
+    """
 
     roles: Sequence[Role]
     shares: Mapping[str, int]
     machines: Sequence[Host] = ()
+    full_size: int | None = None
     name: str = ""  # of a user's own strategy
 
 
@@ -161,6 +165,28 @@ class Training:
         """Go on from `committed`, giving up what `state` had beyond it."""
         node.record("restore", step=committed.step, from_step=state.step, generation=group.generation)
         return committed
+
+    def carry(self, node: Node, state: State, batch: Batch, group: Group, origin: Group) -> None:
+        """Bring the gradient over `batch`, which was computed for a step that failed in `origin`, into `group`."""
+        node.record(
+            "carry",
+            step=state.step,
+            epoch=state.cursor.epoch,
+            generation=group.generation,
+            from_generation=origin.generation,
+            samples=[int(sample) for sample in batch.samples],
+        )
+
+    def drop(self, node: Node, state: State, worker: str, group: Group) -> None:
+        """Give up the samples that `worker` has in the step after `state`, which `group` completes without it."""
+        node.record(
+            "dropped",
+            step=state.step,
+            epoch=state.cursor.epoch,
+            generation=group.generation,
+            worker=worker,
+            samples=[int(sample) for sample in self.batches(state, group)[group.ranks[worker]].samples],
+        )
 
     def state_size_bytes(self, state: State) -> int:
         """Return what it takes to send all of `state`: parameters, optimizer, and 24 bytes of counters."""
