@@ -1,35 +1,29 @@
-"""The monkey from the command line to its folder, what it tries, how it shrinks, and that each invariant can break."""
+"""The monkey from the command line to its folder: what it tries, what it keeps, and how it shrinks what is wrong."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from worlds import training
 
 from ringsim import invariants, load, parse, simulate
 from ringsim.cli import run_command
 from ringsim.errors import InvariantBroken
-from ringsim.invariants import INVARIANTS, broken, repeats
+from ringsim.invariants import INVARIANTS, repeats
 from ringsim.learning.memo import Memo
 from ringsim.monkey import crowd
 from ringsim.monkey.cases import KINDS, Case, Durations, Product, instants, kinds_of, product, with_fault
 from ringsim.monkey.hunt import Wishes, hunt, scout
 from ringsim.monkey.playing import PLAYS, PLAYS_SENTENCE, play
 from ringsim.monkey.shrink import shrink
-from ringsim.result import Outcome, Result, Whereabouts
+from ringsim.result import Result
 from ringsim.scenario import Scenario
-from ringsim.trace import Event
 from ringsim.world import clock
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -347,300 +341,6 @@ def test_an_instant_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     ticking.start(restless())
     with pytest.raises(InvariantBroken, match="at 0 ns, and there is no end to it"):
         ticking.run(is_over=lambda: False, limit_ns=10)
-
-
-# --- every invariant can break ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def result() -> Result:
-    """Return a run with a rollback, a newcomer, and a rate that follows."""
-    overrides = [
-        "task.steps=12",
-        "task.learning_rate_scaling=linear",
-        "task.warm_up_epochs=1.0",
-        "faults=[{kind: crash, node: node1, at: {step: 3}, restart_after: 1 ms}]",
-    ]
-    return simulate(parse(SMALL, overrides=overrides).scenario)
-
-
-def with_events(result: Result, change: Callable[[Event], Event | None]) -> Result:
-    changed = (change(event) for event in result.trace)
-    return dataclasses.replace(result, trace=tuple(event for event in changed if event is not None))
-
-
-def altered(event: Event, **fields: Any) -> Event:
-    return dataclasses.replace(event, fields={**event.fields, **fields})
-
-
-def test_all_hold_of_a_good_run(result: Result) -> None:
-    assert broken(result, result) == {}
-    assert result.samples.repeated > 0
-
-
-def hangs(result: Result) -> Result:
-    return dataclasses.replace(result, outcome=Outcome.STALLED, outcome_sentence="stalled: everybody is busy")
-
-
-def gives_up(result: Result) -> Result:
-    return dataclasses.replace(result, outcome=Outcome.LOST, outcome_sentence="lost at 3 ms: for no reason")
-
-
-def splits(result: Result) -> Result:
-    return dataclasses.replace(result, replicas={"node0": "a", "node1": "b"})
-
-
-def restores_from_elsewhere(result: Result) -> Result:
-    def change(event: Event) -> Event:
-        other = event.kind == "restore" and event.node == "node2" and event.fields["generation"] > 0
-        return altered(event, step=event.fields["step"] - 1) if other else event
-
-    return with_events(result, change)
-
-
-def takes_a_sample_twice(result: Result) -> Result:
-    def change(event: Event) -> Event:
-        first = event.kind == "step_begin" and event.node == "node0" and event.fields["step"] == 0
-        samples = event.fields.get("samples", ())
-        return altered(event, samples=[samples[1], *samples[1:]]) if first else event
-
-    return with_events(result, change)
-
-
-def forgets_a_worker(result: Result) -> Result:
-    return with_events(
-        result,
-        lambda event: altered(event, world_size=1) if event.kind == "update" and event.fields["step"] == 1 else event,
-    )
-
-
-def drops_without_leave(result: Result) -> Result:
-    def change(event: Event) -> Event:
-        late = event.kind == "step_begin" and event.node == "node2" and event.fields["step"] == 11
-        return dataclasses.replace(altered(event, worker="node2"), kind="dropped") if late else event
-
-    dropped = with_events(result, change)
-    return with_events(
-        dropped,
-        lambda event: altered(event, world_size=2) if event.kind == "update" and event.fields["step"] == 12 else event,
-    )
-
-
-def counts_wrong(result: Result) -> Result:
-    return dataclasses.replace(result, samples=dataclasses.replace(result.samples, counted=result.samples.counted + 1))
-
-
-def counts_an_epoch_wrong(result: Result) -> Result:
-    first, *rest = result.epochs
-    return dataclasses.replace(result, epochs=(dataclasses.replace(first, repeated=first.repeated + 1), *rest))
-
-
-def keeps_the_rate(result: Result) -> Result:
-    return with_events(result, lambda event: altered(event, learning_rate=0.3) if event.kind == "rate" else event)
-
-
-def works_when_dead(result: Result) -> Result:
-    died_ns = next(event.time_ns for event in result.trace if event.kind == "crash")
-    ghost = Event(died_ns + 1, "node1", "compute_begin", {"flop": 1})
-    return dataclasses.replace(result, trace=(*result.trace, ghost))
-
-
-def happens_after_the_end(result: Result) -> Result:
-    ghost = Event(result.virtual_time_ns + 1, "node0", "compute_end", {})
-    return dataclasses.replace(result, trace=(*result.trace, ghost))
-
-
-def loses_time(result: Result) -> Result:
-    first, *rest = result.nodes
-    return dataclasses.replace(result, nodes=(dataclasses.replace(first, idle_ns=first.idle_ns - 1), *rest))
-
-
-def detects_too_early(result: Result) -> Result:
-    (failure,) = result.failures
-    return dataclasses.replace(result, failures=(dataclasses.replace(failure, detected_at_ns=failure.at_ns - 1),))
-
-
-def loses_a_byte(result: Result) -> Result:
-    return dataclasses.replace(result, whereabouts=result.whereabouts + Whereabouts(received=-1))
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        (hangs, "ends"),
-        (gives_up, "goes_on"),
-        (splits, "replicas_agree"),
-        (restores_from_elsewhere, "replicas_agree"),
-        (takes_a_sample_twice, "samples_once"),
-        (forgets_a_worker, "samples_once"),
-        (drops_without_leave, "samples_once"),
-        (counts_wrong, "samples_once"),
-        (counts_an_epoch_wrong, "samples_once"),
-        (keeps_the_rate, "learning_rate_follows"),
-        (works_when_dead, "time_adds_up"),
-        (happens_after_the_end, "time_adds_up"),
-        (loses_time, "time_adds_up"),
-        (detects_too_early, "time_adds_up"),
-        (loses_a_byte, "bytes_add_up"),
-    ],
-)
-def test_an_invariant_breaks_where_something_is_wrong(
-    result: Result, change: Callable[[Result], Result], name: str
-) -> None:
-    assert name in broken(change(result))
-
-
-def test_a_run_that_is_not_the_same_again_is_found(result: Result) -> None:
-    again = dataclasses.replace(result, numbers_digest="sha256:0")
-    assert repeats(result, again) == f"played again, numbers_digest is sha256:0, not {result.numbers_digest}"
-    idle_ns = result.nodes[0].idle_ns
-    assert repeats(result, loses_time(result)) == f"played again, nodes[0].idle_ns is {idle_ns - 1}, not {idle_ns}"
-    assert "repeats" in broken(result, again)
-
-
-# --- what it has found ------------------------------------------------------------------------------------------------
-
-# Segments of no number at all, a neighbour's death, and a foreign burst that begins as the ring does.
-BURSTS = """\
-name: bursts
-task:
-  dataset: {kind: synthetic, samples: 96, features: 2, classes: 2}
-  model: {kind: softmax}
-  steps: 2
-  batch_size: 8
-  flop_per_sample: 1 MFLOP
-cluster:
-  nodes: 4
-  speed: 8 GFLOP/s
-  network:
-    latency: 10 us
-    background: [{source: node2, target: node0, rate: 500 Mbit/s, burst: 200 us, pause: 300 us}]
-strategy: {name: ring, bucket_size: 8 B}
-faults: [{kind: crash, node: node3, at: 0 us}]
-"""
-
-
-def test_an_empty_message_has_left_though_a_foreign_burst_begins_at_that_instant() -> None:
-    # Whether it had was up to who was first at that instant, the burst or the ring, and so was where its time went.
-    scenario = parse(BURSTS).scenario
-    first, *others = (simulate(scenario, shuffle_ties=ties) for ties in (None, 1, 2, 3))
-    assert [repeats(first, other) for other in others] == [None, None, None]
-
-
-# --- bytes ------------------------------------------------------------------------------------------------------------
-
-
-def test_bytes_come_to_where_the_closed_form_says() -> None:
-    # Four workers, a ring of two steps: 24 messages of a quarter of the vector each, and nothing goes wrong.
-    played = simulate(training("ring", nodes=4, steps=2))
-    assert played.whereabouts == Whereabouts(received=played.bytes_sent)
-
-
-@pytest.mark.parametrize("transport", ["ideal", "framed", "tcp"])
-def test_bytes_that_do_not_arrive_are_found_again(transport: str) -> None:
-    network = {"transport": transport, "bandwidth": "1 Mbit/s", "drop": "20 %", "resend_after": "1 ms"}
-    fault = {"kind": "crash", "node": "node1", "at": "3 ms", "restart_after": "1 ms"}
-    played = simulate(training({"name": "parameter_server"}, network=network, faults=[fault]))
-    found = played.whereabouts
-    assert found.total == played.bytes_sent
-    assert found.lost > 0
-    assert found.cut_off > 0
-    assert (found.acknowledgements > 0) == (transport == "tcp")
-
-
-def test_a_message_to_the_dead_is_thrown_away() -> None:
-    # In silence nobody stops sending to it.
-    fault = {"kind": "crash", "node": "node1", "at": "1500 us", "notice": "silence"}
-    played = simulate(training({"name": "ring", "on_failure": "abort", "timeout": "5 ms"}, faults=[fault]))
-    assert played.whereabouts.thrown_away > 0
-    assert played.whereabouts.total == played.bytes_sent
-
-
-# --- the memo ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("limit_bytes", [2**28, 2_000, 0])
-def test_a_memo_changes_no_bit(limit_bytes: int) -> None:
-    memo = Memo(limit_bytes)
-    for fault in ("", "{kind: crash, node: node1, at: 2 ms, restart_after: 1 ms}", ""):
-        scenario = parse(SMALL, overrides=[f"faults=[{fault}]"]).scenario
-        fresh, remembered = simulate(scenario), simulate(scenario, memo=memo)
-        assert remembered.numbers_digest == fresh.numbers_digest
-        assert remembered.schedule_digest == fresh.schedule_digest
-        assert remembered.parameters is not None
-        assert fresh.parameters is not None
-        assert remembered.parameters.tobytes() == fresh.parameters.tobytes()
-    assert (3 * memo.computed < 2 * memo.asked) == (limit_bytes == 2**28)
-
-
-def test_a_memo_holds_so_many_bytes_and_forgets_the_oldest() -> None:
-    memo = Memo(limit_bytes=100)
-    first, second, third = object(), object(), object()
-    memo.hold(first, 40)
-    memo.hold(second, 40)
-    memo.hold(first, 40)
-    memo.hold(third, 40)
-    assert list(memo._held) == [first, third]
-    assert memo._bytes == 80
-
-
-def test_tasks_and_seeds_have_engines_of_their_own() -> None:
-    memo = Memo()
-    one = parse(SMALL).scenario
-    other = parse(SMALL, overrides=["seed=1"]).scenario
-    digests = {simulate(scenario, memo=memo).numbers_digest for scenario in (one, other)}
-    assert digests == {simulate(scenario).numbers_digest for scenario in (one, other)}
-
-
-# --- any faults at all ------------------------------------------------------------------------------------------------
-
-STRATEGIES = [
-    {"name": "local"},
-    {"name": "ring", "on_failure": "abort"},
-    {"name": "ring", "on_failure": "abort", "timeout": "3 ms", "bucket_size": "40 B"},
-    {"name": "ring", "on_failure": "elastic", "set_aside": {"cooldown": "1 ms"}},
-    {"name": "ring", "on_failure": "elastic", "commit_every": 3, "timeout": "3 ms", "min_workers": 2},
-    {"name": "parameter_server", "on_failure": "wait"},
-    {"name": "parameter_server", "on_failure": "timeout", "timeout": "2 ms"},
-]
-
-
-@st.composite
-def trainings(draw: st.DrawFn) -> Scenario:
-    crashes = st.fixed_dictionaries(
-        {
-            "kind": st.just("crash"),
-            "node": st.sampled_from(["node0", "node1", "node2", "server0", "rendezvous"]),
-            "at": st.integers(0, 12_000).map(lambda us: f"{us} us"),
-            "notice": st.sampled_from(["reset", "reset", "silence"]),
-        },
-        optional={"restart_after": st.integers(1, 4_000).map(lambda us: f"{us} us")},
-    )
-    return training(
-        draw(st.sampled_from(STRATEGIES)),
-        nodes=3,
-        faults=draw(st.lists(crashes, max_size=4)),
-        network={"transport": draw(st.sampled_from(["ideal", "framed", "tcp"]))},
-        steps=6,
-        evaluate_every=3,
-        learning_rate_scaling="linear",
-    )
-
-
-MEMO = Memo()
-
-
-@settings(max_examples=25, deadline=None)
-@given(trainings())
-def test_every_invariant_holds_whatever_dies(scenario: Scenario) -> None:
-    assert play(scenario, MEMO).violations == {}
-
-
-@pytest.mark.long
-@settings(max_examples=3_000, deadline=None)
-@given(trainings())
-def test_every_invariant_holds_of_thousands(scenario: Scenario) -> None:
-    assert play(scenario, MEMO).violations == {}
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

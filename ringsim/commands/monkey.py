@@ -48,9 +48,11 @@ def monkey(
     from ringsim.monkey.cases import kinds_of
     from ringsim.monkey.crowd import cores
     from ringsim.monkey.hunt import Wishes, hunt, scout
+    from ringsim.report import run_folder
     from ringsim.report.monkey import monkey_table, speed_line
     from ringsim.report.progress import counted
 
+    run_folder.prepare(out or Path())  # Here what breaks an invariant will be written.
     durations = _duration("--restart-after", restart_after), _duration("--lasts", lasts)
     wishes = Wishes(kinds_of(kinds), limit, seed, *durations)
     shown = not (quiet or as_json)

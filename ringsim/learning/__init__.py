@@ -9,6 +9,7 @@
     optimizers.py     sgd, momentum, adam on the flat vector
     learning_rate.py  the rate for a number of workers and a progress
     engine.py         gradients, updates and evaluations: what strategies call
+    memo.py           what engines have computed, kept from one run of a process to the next
 
 What is not here: time, messages and machines (`world`), and the order in which gradients are summed (`collectives`).
 Importing this package imports nothing; `runtime`, `data`, `sampler` and `learning_rate` do without JAX.

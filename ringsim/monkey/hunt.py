@@ -31,14 +31,13 @@ _PART = 10
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is asked for. limit: cases at most. seed: of the order in which they are drawn. Durations: None for a tenth
-    of the base run."""
+    """What is asked for."""
 
     kinds: Sequence[str]
-    limit: int = 1_000
-    seed: int = 0
-    restart_after_ns: int | None = None
-    lasts_ns: int | None = None
+    limit: int = 1_000  # cases at most
+    seed: int = 0  # of the order in which they are drawn
+    restart_after_ns: int | None = None  # None: a tenth of the base run
+    lasts_ns: int | None = None  # ... the same
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     run_folder.py   summary.json, metrics.csv, trace.jsonl and the resolved scenario in a folder
     progress.py     a progress bar while a run lasts
     inspection.py   a network that was looked at, as a table
+    monkey.py       what the monkey has found, as a table
 
-What is not here: figures. Everything shown is in `Result` or `Inspection`.
+What is not here: figures. Everything shown is in `Result`, `Inspection` or `Hunt`.
 """
