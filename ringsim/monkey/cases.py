@@ -42,7 +42,7 @@ class Case:
         """Say it in words.
 
         >>> print(Case("crash", ("node2",), 1_500_000))
-        crash of node2 at 1500 us
+        crash of node2 at 1.5 ms
         """
         return f"{self.kind} of {' - '.join(self.target)} at {format_duration(self.at_ns)}"
 
@@ -137,8 +137,8 @@ class Product:
         """Return `limit` of them at most, in an order drawn by `seed` over all.
 
         >>> product = Product((("crash", ("a",)), ("crash", ("b",))), (0, 5))
-        >>> sorted(map(str, product.drawn(limit=3, seed=1)))
-        ['crash of a at 0 us', 'crash of a at 5 ns', 'crash of b at 0 us']
+        >>> len(set(product.drawn(limit=3, seed=1))), len(product.drawn(limit=9, seed=1))
+        (3, 4)
         """
         order = seeds.permutation(seed, "monkey", count=self.size)[:limit]
         return [self.case(number) for number in order.tolist()]
