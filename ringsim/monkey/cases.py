@@ -47,12 +47,13 @@ class Case:
         return f"{self.kind} of {' - '.join(self.target)} at {format_duration(self.at_ns)}"
 
 
-def _machines(scenario: Scenario) -> list[Target]:
+def machines(scenario: Scenario) -> list[Target]:
+    """Return all machines, those that the strategy adds last."""
     hosts = [host.name for host in scenario.cluster.nodes]
     return [(name,) for name in (*hosts, *added_machines(scenario.strategy))]
 
 
-def _links(scenario: Scenario) -> list[Target]:
+def links(scenario: Scenario) -> list[Target]:
     """Return the two ends of each link, once."""
     added = [Host(name=name) for name in added_machines(scenario.strategy)]
     found = edges(scenario.cluster.network, scenario.cluster.nodes, added)
@@ -89,11 +90,11 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "crash": Kind(_machines, _crash),
-    "restart": Kind(_machines, _restart, simpler="crash"),
+    "crash": Kind(machines, _crash),
+    "restart": Kind(machines, _restart, simpler="crash"),
 }
 if hasattr(models, "LinkDown"):
-    KINDS["link_down"] = Kind(_links, _link_down)
+    KINDS["link_down"] = Kind(links, _link_down)
 
 
 def kinds_of(names: str | None) -> tuple[str, ...]:
