@@ -209,7 +209,11 @@ def _ledger(result: Result) -> _Ledger:
             elif kind == "loss":
                 computed.append((key, event.node))
             else:
+                if key not in steps:
+                    _inherit(steps, key, result)
                 steps[key].world_size = fields["world_size"]
+    for key in [key for key, step in steps.items() if not step.contributors]:
+        _inherit(steps, key, result)
     histories = dict(_histories(result))
     positions: dict[_Key, int] = {}
     for generation, made in histories.items():
@@ -219,6 +223,16 @@ def _ledger(result: Result) -> _Ledger:
             positions[generation, update - 1] = taken[step.epoch]
             taken[step.epoch] += step.size
     return _Ledger(steps, tuple(computed), histories, positions)
+
+
+def _inherit(steps: dict[_Key, _Step], key: _Key, result: Result) -> None:
+    """Give a step that a new group goes on with, without beginning it anew, the batches that its members had begun."""
+    generation, number = key
+    members = {event.fields["generation"]: event.fields["members"] for event in result.trace if event.kind == "world"}
+    earlier = [steps[before, number] for before in range(generation) if (before, number) in steps]
+    if earlier and generation in members:
+        begun, step = earlier[-1].batches, steps.setdefault(key, _Step(earlier[-1].epoch))
+        step.batches.update({name: begun[name] for name in members[generation] if name in begun})
 
 
 def _histories(result: Result) -> Iterator[tuple[int, dict[int, int]]]:
@@ -410,9 +424,17 @@ INVARIANTS: tuple[Invariant, ...] = (
 )
 
 
+def _asked(invariant: Invariant, result: Result) -> str | None:
+    try:
+        return invariant(result)
+    except Exception as error:
+        # Events that contradict each other, such as an update of a step that nobody began, are a finding as well.
+        return f"it cannot be asked: {type(error).__name__}: {error}"
+
+
 def broken(result: Result, again: Result | None = None) -> dict[str, str]:
     """Return the invariants that do not hold of a run, each with a sentence; of two playings, also `repeats`."""
-    found = {invariant.__name__: invariant(result) for invariant in INVARIANTS}
+    found = {invariant.__name__: _asked(invariant, result) for invariant in INVARIANTS}
     if again is not None:
         found[repeats.__name__] = repeats(result, again)
     return {name: sentence for name, sentence in found.items() if sentence is not None}

@@ -17,7 +17,7 @@ from ringsim.cli import run_command
 from ringsim.errors import InvariantBroken
 from ringsim.invariants import INVARIANTS, repeats
 from ringsim.learning.memo import Memo
-from ringsim.monkey import crowd
+from ringsim.monkey import cases, crowd
 from ringsim.monkey.cases import KINDS, Case, Durations, Product, instants, kinds_of, product, with_fault
 from ringsim.monkey.hunt import Wishes, hunt, scout
 from ringsim.monkey.playing import PLAYS, PLAYS_SENTENCE, play
@@ -101,13 +101,20 @@ def test_every_machine_and_every_instant_of_a_message_is_in_the_product() -> Non
     scenario = parse(SMALL).scenario
     result = simulate(scenario, trace="messages")
     every = product(scenario, ["crash", "restart"], instants(result))
-    cases = {every.case(number) for number in range(every.size)}
-    assert len(cases) == every.size
-    machines = {case.target for case in cases}
+    found = {every.case(number) for number in range(every.size)}
+    assert len(found) == every.size
+    machines = {case.target for case in found}
     assert machines == {("node0",), ("node1",), ("node2",), ("rendezvous",)}
     departures = {event.time_ns for event in result.trace if event.kind == "depart"}
-    assert departures < {case.at_ns for case in cases}
-    assert sorted(every.drawn(every.size, 3), key=repr) == sorted(cases, key=repr)
+    assert departures < {case.at_ns for case in found}
+    assert sorted(every.drawn(every.size, 3), key=repr) == sorted(found, key=repr)
+
+
+def test_every_link_is_a_target_once_for_both_directions() -> None:
+    ends = [("node0", "switch"), ("node1", "switch"), ("node2", "switch"), ("rendezvous", "switch")]
+    assert cases.links(parse(SMALL).scenario) == ends
+    two_tier = parse(SMALL, overrides=["cluster.network.topology={kind: two_tier, racks: 2}"]).scenario
+    assert len(cases.links(two_tier)) == 6
 
 
 def test_the_instants_are_the_same_in_every_fidelity() -> None:
