@@ -27,7 +27,15 @@ from dataclasses import astuple, dataclass, field, is_dataclass
 from typing import Any
 
 from ringsim.result import TIMES, EpochSamples, Outcome, Result
-from ringsim.scenario import RENDEZVOUS, SERVER, global_batch_size, train_size, worker_names, worker_shares
+from ringsim.scenario import (
+    RENDEZVOUS,
+    SERVER,
+    added_machines,
+    global_batch_size,
+    train_size,
+    worker_names,
+    worker_shares,
+)
 from ringsim.trace import Event
 
 Invariant = Callable[[Result], str | None]
@@ -35,7 +43,7 @@ Invariant = Callable[[Result], str | None]
 # --- what policies say of themselves ----------------------------------------------------------------------------------
 
 # (name, on_failure). These may go on without a worker's samples of a step; each is then listed in a `dropped` event.
-MAY_DROP = frozenset({("parameter_server", "timeout")})
+MAY_DROP = frozenset({("parameter_server", "timeout"), ("parameter_server", "backup"), ("ring", "peer_recovery")})
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,19 @@ def _ring_elastic(result: Result, losses: Losses) -> bool:
 
 
 def _server_waits(result: Result, losses: Losses) -> bool:
-    del result  # It waits for everybody, whatever the settings say.
-    return losses.spare(SERVER) and not losses.for_good
+    return _has_server(result, losses) and not losses.for_good & set(worker_names(result.scenario))
 
 
 def _server_drops(result: Result, losses: Losses) -> bool:
-    return losses.spare(SERVER) and not losses.for_good >= set(worker_names(result.scenario))
+    return _has_server(result, losses) and not losses.for_good >= set(worker_names(result.scenario))
+
+
+def _has_server(result: Result, losses: Losses) -> bool:
+    """Say whether the state is left: on some server of a chain, or in the store, to which the server comes back."""
+    settings = getattr(result.scenario.strategy, "server", None)
+    if getattr(settings, "checkpoint_every", None) is not None:
+        return SERVER not in losses.for_good
+    return any(map(losses.spare, added_machines(result.scenario.strategy)))
 
 
 # (name, on_failure) -> whether it promises to come to the end of its task after these losses, all told by a reset.
@@ -82,6 +97,7 @@ PROMISES: Mapping[tuple[str, str | None], Callable[[Result, Losses], bool]] = {
     ("ring", "elastic"): _ring_elastic,
     ("parameter_server", "wait"): _server_waits,
     ("parameter_server", "timeout"): _server_drops,
+    ("ring", "peer_recovery"): _ring_elastic,
 }
 
 
