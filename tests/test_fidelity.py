@@ -1016,3 +1016,10 @@ def test_any_training_with_any_faults(scenario: Any, shuffle_ties: int | None) -
 @given(trainings(), st.sampled_from([None, 1]))
 def test_any_training_with_any_faults_for_long(scenario: Any, shuffle_ties: int | None) -> None:
     any_training(scenario, shuffle_ties)
+
+
+@pytest.mark.parametrize("at_ns", [2_501_439, 3_400_000])
+def test_what_is_lost_is_the_same_however_the_steps_before_were_played(at_ns: int) -> None:
+    # Losses are drawn by the number of a message on its connection, which those of a closed form have as well.
+    lossy = {"kind": "drop", "source": "node0", "target": "switch", "at": f"{at_ns} ns", "probability": "50 %"}
+    any_training(training("ring", nodes=3, steps=3, faults=[{**lossy, "lasts": "100 us"}]), None)

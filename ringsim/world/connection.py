@@ -190,6 +190,7 @@ class Connection:
 
     def add(self, number: int, size_bytes: int) -> None:
         """Count messages that went on their way, and have arrived."""
+        self.count += number  # The draws of later ones are by their numbers, however these were played.
         self.sent[size_bytes] = self.sent.get(size_bytes, 0) + number
         self.arrived[size_bytes] = self.arrived.get(size_bytes, 0) + number
 
