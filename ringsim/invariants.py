@@ -357,13 +357,17 @@ def learning_rate_follows(result: Result) -> str | None:
 # --- time and bytes ---------------------------------------------------------------------------------------------------
 
 
+# Events that stand under the machine at the end of a link, and are not its own.
+_OF_LINKS = ("link", "link_bytes")
+
+
 def time_adds_up(result: Result) -> str | None:
     """Nothing happens outside of the run or on a dead machine; a worker's times add up to the run's."""
     deaths = _deaths(result)
     for event in result.trace:
         if not 0 <= event.time_ns <= result.virtual_time_ns:
             return f"{event.kind} of {event.node} at {event.time_ns} ns, in a run of {result.virtual_time_ns} ns"
-        for died_ns, back_ns in deaths.get(event.node, ()) if event.kind != "link_bytes" else ():
+        for died_ns, back_ns in deaths.get(event.node, ()) if event.kind not in _OF_LINKS else ():
             if died_ns < event.time_ns < back_ns:
                 return f"{event.kind} of {event.node} at {event.time_ns} ns, dead since {died_ns} ns"
     for node in result.nodes:

@@ -327,3 +327,13 @@ def test_an_empty_message_has_left_though_a_foreign_burst_begins_at_that_instant
     scenario = parse(BURSTS).scenario
     first, *others = (simulate(scenario, shuffle_ties=ties) for ties in (None, 1, 2, 3))
     assert [repeats(first, other) for other in others] == [None, None, None]
+
+
+def test_a_link_may_come_back_while_the_machine_at_its_end_is_dead() -> None:
+    faults = [
+        {"kind": "crash", "node": "node1", "at": "6 ms"},
+        {"kind": "link_down", "source": "node1", "target": "switch", "at": "5 ms", "lasts": "2 ms"},
+    ]
+    elastic = {"name": "ring", "on_failure": "elastic"}
+    result = simulate(training(elastic, steps=12, faults=faults))
+    assert not broken(result)
