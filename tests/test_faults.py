@@ -625,3 +625,36 @@ def test_what_a_message_would_have_taken_that_never_left_holds_up_nobody() -> No
     scenario = cluster(2, faults=[crash("node1", 1 * MS, restart_after="1 ms")])
     story = tell(scenario, {"node0": sends_twice, "node1": receives(1, source="node0")}, restarts=["node1"])
     assert story.played.results["node1"] == [(1, 20 * MS + PATH_NS)]
+
+
+def test_the_end_of_a_pause_is_not_that_of_another_life_s() -> None:
+    # The second life stands still from 4 to 24 ms; the pause of the first would have been over at 11 ms.
+    faults = [
+        fault("pause", 1 * MS, 10 * MS, node="node0"),
+        crash("node0", 2 * MS, restart_after="1 ms"),
+        fault("pause", 4 * MS, 20 * MS, node="node0"),
+    ]
+    story = tell(cluster(1, faults=faults), {"node0": works(2 * MFLOP)}, restarts=["node0"])
+    assert story.times("resume") == [24 * MS]
+    assert story.played.results["node0"] == [25 * MS]
+
+
+def test_a_switch_comes_back_for_those_who_wait_behind_it_also_where_nobody_begins_anew() -> None:
+    # node0 dies with its rack, and its program does not begin anew: node3 hears of that once the links are up.
+    network = {"topology": {"kind": "two_tier", "racks": 2}, "latency": "25 us"}
+    dead = fault("switch_down", 1 * MS, 5 * MS, switch="rack0.switch", notice="reset")
+    programs = {"node0": works(9 * MFLOP), "node3": receives(1, source="node0")}
+    story = tell(cluster(4, network=network, faults=[dead]), programs)
+    assert story.played.results["node3"] == [("PeerLost", 6 * MS + PATH_NS)]
+
+
+def test_a_run_that_stands_still_for_ever_says_so() -> None:
+    result = simulate(training("local", nodes=1, faults=[fault("pause", 100 * US, node="node0")]))
+    assert result.outcome_sentence == "stalled at 100 us: node0 waits for its machine to go on"
+
+
+def test_a_row_that_names_no_machine_is_told_where_its_file_is(tmp_path: Any) -> None:
+    (tmp_path / "failures.csv").write_text("3 s,node1\n4 s,node9\n")
+    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}}\n")
+    with pytest.raises(Exception, match=r"a\.yaml:6:22: faults\[1\]\.node: there is no node9"):
+        load(tmp_path / "a.yaml")

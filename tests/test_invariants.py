@@ -337,3 +337,10 @@ def test_a_link_may_come_back_while_the_machine_at_its_end_is_dead() -> None:
     elastic = {"name": "ring", "on_failure": "elastic"}
     result = simulate(training(elastic, steps=12, faults=faults))
     assert not broken(result)
+
+
+def test_replicas_may_differ_after_a_flipped_bit_that_nobody_notices() -> None:
+    flips = {"kind": "corrupt", "source": "node0", "target": "switch", "at": "0 s", "probability": "30 %"}
+    result = simulate(training("ring", steps=6, faults=[{**flips, "detected": False}]))
+    assert len(set(result.replicas.values())) > 1
+    assert not broken(result)

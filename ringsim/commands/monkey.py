@@ -85,7 +85,8 @@ def _duration(option: str, text: str | None) -> int | None:
     try:
         duration_ns = DURATION.parse(text)
     except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
+        said = f'"{text}" {error}' if str(error).startswith(("has ", "is ")) else str(error)
+        raise UsageError(f"{option}: {said}") from None
     if duration_ns < 1:
         raise UsageError(f"{option}: must be more than 0, not {text}")
     return duration_ns

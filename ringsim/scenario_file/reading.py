@@ -128,6 +128,15 @@ class _Written:
                 del places[inner]
         self.given[path] = words
 
+    def stand_in(self, path: Path, place: Path) -> None:
+        """Note that what is at `path` was made of what stands at `place`."""
+        for places in (self.keys, self.values):
+            if place in places:
+                places[path] = places[place]
+        words = next((words for given, words in self.given.items() if given == place[: len(given)]), None)
+        if words is not None:
+            self.given[path] = words
+
     def spell_out(self) -> None:
         """Put mappings in place of names that stand for them; a name keeps its place."""
         for path in spell_out(self.data):
@@ -298,13 +307,7 @@ def _read_graph(written: _Written) -> list[Finding]:
         return [Finding(path, one_line(str(error)))]
     network["links"] = links
     del topology["file"]
-    for places in (written.keys, written.values):
-        if path in places:
-            places["cluster", "network", "links"] = places[path]
-    if _is_given(written, path):
-        written.given["cluster", "network", "links"] = next(
-            words for given, words in written.given.items() if given == path[: len(given)]
-        )
+    written.stand_in(("cluster", "network", "links"), path)
     return []
 
 
@@ -324,8 +327,12 @@ def _read_failures(written: _Written) -> list[Finding]:
             except ValueError as error:
                 findings.append(Finding(path, one_line(str(error))))
             else:
-                faults[index], *more = failure_rows.spread(fault, rows)
-                faults.extend(more)
+                first, *more = failure_rows.spread(fault, rows)
+                faults[index] = first
+                for one in more:
+                    # What is wrong with a row is shown where its file is named.
+                    written.stand_in(("faults", len(faults)), path)
+                    faults.append(one)
                 continue
         faults[index] = BROKEN
     return findings

@@ -217,7 +217,8 @@ def _wrong_value(error: dict[str, Any], path: Path, info: FieldInfo | None, valu
         if bound in context:
             return f"must be {words} {context[bound]:.20g}, {_but(value)}"
     if kind == "too_short":
-        return f"must have at least {context['min_length']} item"
+        least = context["min_length"]
+        return f"must have at least {least} {'item' if least == 1 else 'items'}"
     if kind == "string_too_long":
         return f"must have at most {context['max_length']} characters, not {len(value)}"
     if kind == "string_pattern_mismatch":

@@ -190,10 +190,10 @@ def pause(world: World, strike: Strike, fault: settings.Pause) -> Process:
     if machine is None or not world.is_up(machine) or world.is_paused(machine):
         return
     world.note(strike, machine, world.ranks(machine))
-    world.pause(machine)
+    paused = world.pause(machine)
     if fault.lasts is not None:
         yield world.moment(strike, fault.lasts, matters=True)
-        world.resume(machine)
+        world.resume(paused)
         world.note_end(strike)
 
 
@@ -297,8 +297,10 @@ def switch_down(world: World, strike: Strike, fault: settings.SwitchDown) -> Pro
     for machine in under:
         world.crash(machine, fault.notice)
     if fault.restart_after is not None:
-        moments = [world.restart_moment(strike, machine, fault.restart_after) for machine in under]
-        yield moments[0] if moments else world.moment(strike, fault.restart_after, matters=True)
+        for machine in under:
+            world.restart_moment(strike, machine, fault.restart_after)  # The run is not over before.
+        # Also where no program begins anew: what waits for the links may flow then.
+        yield world.moment(strike, fault.restart_after, matters=True)
         world.restore(strike, links)
         for machine in under:
             world.restart(machine)

@@ -364,6 +364,8 @@ class SimNode:
     @property
     def waits_for(self) -> str | None:
         """Whom it waits for, and for what, in words."""
+        if self.is_paused:
+            return "its machine to go on"
         if self._waits_for is not None or self.account.computing:
             return self._waits_for
         return next((words for seat in self.seats.values() if (words := seat.waits_for())), None)

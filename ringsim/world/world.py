@@ -6,7 +6,7 @@ What is not here: what the programs do (`strategies/`), and what the run means (
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -347,21 +347,23 @@ class World:
                 # Nobody listens there: what is sent to it is answered with a reset.
                 node.alive = False
 
-    def pause(self, machine: str) -> None:
-        """A machine stands still. What it has sent still leaves, and what is sent to it comes and waits."""
-        self._disturb(self.ranks(machine))
-        for rank in self.ranks(machine):
-            node = self._lives[rank].node
-            if node.alive:
-                node.record("pause")
-                node.pause()
-                node.account.set(self.clock.now_ns, up=False)
+    def pause(self, machine: str) -> list[SimNode]:
+        """A machine stands still. What it has sent still leaves, and what is sent to it comes and waits.
 
-    def resume(self, machine: str) -> None:
-        """A machine that stood still goes on; one that has died meanwhile does not."""
-        for rank in self.ranks(machine):
-            node = self._lives[rank].node
-            if node.is_paused and node.alive:
+        Returns the lives on it that do.
+        """
+        self._disturb(self.ranks(machine))
+        paused = [node for rank in self.ranks(machine) if (node := self._lives[rank].node).alive]
+        for node in paused:
+            node.record("pause")
+            node.pause()
+            node.account.set(self.clock.now_ns, up=False)
+        return paused
+
+    def resume(self, paused: Iterable[SimNode]) -> None:
+        """Lives that stood still go on; those that have ended meanwhile do not."""
+        for node in paused:
+            if node.alive:
                 node.record("resume")
                 node.account.set(self.clock.now_ns, up=True)
                 node.resume()
