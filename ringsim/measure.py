@@ -27,7 +27,8 @@ from ringsim.scenario import SERVER, Cluster, Host, Local, Scenario, Task, worke
 from ringsim.topology import Routes, build
 from ringsim.trace import Trace
 from ringsim.units import SIZE
-from ringsim.world.world import Fidelity, Played, play
+from ringsim.world.played import Played
+from ringsim.world.world import Fidelity, play
 
 LONGEST = "1_000_000_000 s"  # Thirty years: any collective that makes sense is over by then.
 

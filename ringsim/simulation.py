@@ -27,7 +27,8 @@ from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
 from ringsim.units import about_duration, format_duration
-from ringsim.world.world import Fidelity, Played, play, rare_collections
+from ringsim.world.played import Played
+from ringsim.world.world import Fidelity, play, rare_collections
 
 Strategy = Callable[[Node, Training], Operation[State | GaveUp | None]]
 

@@ -35,8 +35,9 @@ from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.scenario import worker_names
 from ringsim.simulation import simulate
 from ringsim.trace import MESSAGE_KINDS, Detail, Trace
+from ringsim.world.played import Played
 from ringsim.world.undisturbed import Undisturbed
-from ringsim.world.world import Fidelity, Played, play
+from ringsim.world.world import Fidelity, play
 from tests.worlds import MS, Run, cluster, crash, faults_at, group_of, training
 from tests.worlds import tell as tell_programs
 

@@ -17,7 +17,8 @@ from ringsim.scenario import Host, Scenario
 from ringsim.scenario_file.network import network_edges
 from ringsim.strategies.training import State, Training
 from ringsim.trace import Event, Trace
-from ringsim.world.world import Fidelity, Played, play
+from ringsim.world.played import Played
+from ringsim.world.world import Fidelity, play
 
 Run = Callable[[Node], Operation[Any]]
 

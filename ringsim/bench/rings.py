@@ -22,8 +22,9 @@ from ringsim.node import Group, Member, Node, Operation, Program
 from ringsim.scenario import Cluster, Local, Scenario, Task, worker_names
 from ringsim.trace import Trace
 from ringsim.world.naive import naive_ring_ns
+from ringsim.world.played import Played
 from ringsim.world.undisturbed import Footprint, footprint
-from ringsim.world.world import Fidelity, Played, World, play
+from ringsim.world.world import Fidelity, World, play
 
 LENGTH = 1_200_000  # 4.8 MB of float32, the gradient of the CNN for MNIST
 _BANDWIDTH, _LATENCY_NS = 10**9, 50_000

@@ -6,10 +6,9 @@ What is not here: what the programs do (`strategies/`), and what the run means (
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -27,60 +26,14 @@ from ringsim.world.conditions import Condition
 from ringsim.world.connection import Address, Link, Transfer
 from ringsim.world.faults import Strike
 from ringsim.world.network import Network
+from ringsim.world.news import News
 from ringsim.world.node import SimNode
+from ringsim.world.played import Books, Collectives, Ending, Injected, Played
 from ringsim.world.sharing import Sharing
 from ringsim.world.stage import Stage
 from ringsim.world.storage import Store
-from ringsim.world.traffic import Traffic
 
-Ending = Literal["over", "stalled", "late"]
 Fidelity = Literal["auto", "message"]
-
-
-class _News(IntEnum):
-    """What a node learns of another without a message; of one instant, in this order."""
-
-    LEFT = 0  # it has left a generation of the group
-    LOST = 1  # a life of it is over
-    REFUSED = 2  # no later life of it answers
-
-
-@dataclass(frozen=True)
-class Injected:
-    """A fault that happened: which of the scenario's, what it struck, when, and until when.
-
-    ranks: those that the others may miss now.
-    """
-
-    number: int
-    struck: str
-    ranks: tuple[str, ...]
-    at_ns: int
-    ended_at_ns: int | None = None
-
-
-@dataclass
-class Collectives:
-    """How many collectives were played each way; one that was disturbed on its way was played by messages."""
-
-    in_closed_form: int = 0
-    by_messages: int = 0
-
-
-@dataclass(frozen=True)
-class Played:
-    """What is left when a run is over: plain data."""
-
-    ending: Ending
-    time_ns: int
-    results: Mapping[str, Any]  # what the programs that reached their end returned
-    failures: Mapping[str, str]  # why the others ended, in words and in order
-    waiting: Mapping[str, str]  # who still waits, for what
-    accounts: Mapping[str, Account]
-    traffic: Traffic
-    collectives: Collectives
-    injected: tuple[Injected, ...]
-    not_applicable: frozenset[int]  # faults on machines that do not exist under this strategy
 
 
 @dataclass
@@ -98,16 +51,6 @@ class _Life:
     node: SimNode
     process: simpy.Process | None = None
     running: bool = False
-
-
-@dataclass
-class _Books:
-    """What the world writes down for `Played`."""
-
-    results: dict[str, Any] = field(default_factory=dict)
-    failures: list[tuple[int, int, str, str]] = field(default_factory=list)  # time, index of the node, its name, why
-    injected: dict[Strike, Injected] = field(default_factory=dict)
-    not_applicable: list[int] = field(default_factory=list)
 
 
 def play(
@@ -212,7 +155,8 @@ class World:
         self._running_workers = 0
         self._stages: dict[Group, Stage] = {}
         self.collectives = Collectives()
-        self._books = _Books()
+        self._books = Books()
+        self._news = News(self.clock, self.network, self._disturb_between)
         self.has_wrong_numbers = False  # a flipped bit has come to somebody who has not noticed
 
     # --- what nodes ask -----------------------------------------------------------------------------------------------
@@ -258,8 +202,7 @@ class World:
         for member in stage.group.members:
             peer = self._lives[member.name].node
             if peer is not node:
-                note = lambda peer=peer: peer.mailbox.close(node.name, generation)  # noqa: E731
-                self._tell_at(node.address, peer, (_News.LEFT, generation), note)
+                self._news.left(node.address, generation, peer)
         node.account.set(self.clock.now_ns, recovering=True)
 
     def play_by_messages(self) -> bool:
@@ -271,6 +214,12 @@ class World:
         """Go on by messages with what is foreseen for groups in which any of `ranks` is."""
         for stage in self._stages.values():
             if any(rank in stage.group.ranks for rank in ranks):
+                stage.disturb()
+
+    def _disturb_between(self, one: str, other: str) -> None:
+        """Go on by messages with what is foreseen for groups in which both are."""
+        for stage in self._stages.values():
+            if one in stage.group.ranks and other in stage.group.ranks:
                 stage.disturb()
 
     # --- what faults do -----------------------------------------------------------------------------------------------
@@ -454,7 +403,7 @@ class World:
         if reset:
             for other in self._lives.values():
                 if other.node is not node and other.node.alive:
-                    self._tell_lost(node.address, other.node, restarted=False)
+                    self._news.lost(node.address, other.node, restarted=False)
 
     def is_over(self) -> bool:
         """Say whether no worker runs any more, and none will again."""
@@ -475,35 +424,7 @@ class World:
             self._running_workers += running - life.running
         life.running = running
 
-    # --- news that travels --------------------------------------------------------------------------------------------
-
-    def _tell_lost(self, lost: Address, receiver: SimNode, *, restarted: bool) -> None:
-        note = lambda: receiver.mailbox.lose(lost.name, lost.incarnation, restarted=restarted)  # noqa: E731
-        self._tell_at(lost, receiver, (_News.LOST, lost.incarnation, restarted), note)
-
-    def _tell_at(self, sender: Address, receiver: SimNode, news: tuple[int, ...], note: Callable[[], None]) -> None:
-        """Let `receiver` learn something of `sender` one path latency from now, after the data already on its way.
-
-        `news` says what it is: it is the order among what is learned of one node at one instant. While no way is open
-        from one to the other, it waits.
-        """
-        if not self.network.is_open(sender.host, receiver.address.host):
-            later = lambda: self._tell_at(sender, receiver, news, note)  # noqa: E731
-            self.network.when_open(sender.host, receiver.address.host, later)
-            return
-        for stage in self._stages.values():
-            if sender.name in stage.group.ranks and receiver.name in stage.group.ranks:
-                stage.disturb()
-
-        def tell() -> None:
-            if receiver.alive:
-                note()
-                receiver.look()
-
-        when_ns = self.clock.now_ns + self.network.latency_ns(sender.host, receiver.address.host)
-        after_all_channels = 1 << 62
-        key = ((receiver.address.index, sender.index, after_all_channels), news)
-        self.clock.at(when_ns, Phase.DELIVER, key, tell)
+    # --- messages that arrive -----------------------------------------------------------------------------------------
 
     def _landed(self, transfer: Transfer) -> None:
         """A message arrives: it is off the wire, and its target has it."""
@@ -536,11 +457,10 @@ class World:
         if not source.alive or source.address is not sender:
             return
         if transfer.life > target.incarnation:
-            news = _News.REFUSED, target.incarnation
-            self._tell_at(target.address, source, news, lambda: source.mailbox.refuse(target.name))
+            self._news.refused(target.address, source)
         else:
             lost = Address(target.address.index, target.name, target.address.host, transfer.life)
-            self._tell_lost(lost, source, restarted=target.alive)
+            self._news.lost(lost, source, restarted=target.alive)
 
     def _answers(self, transfer: Transfer) -> bool:
         machine = self._machines[transfer.connection.target.host]
