@@ -959,6 +959,23 @@ STRATEGIES: dict[str, Mapping[str, Any]] = {
     "wait": {"name": "ring", "on_failure": "wait", "commit_every": 2, "timeout": "5 ms"},
     "spares": {"name": "ring", "on_failure": "spares", "set_aside": {"cooldown": "1 ms"}, "timeout": "5 ms"},
     "peer recovery": {"name": "ring", "on_failure": "peer_recovery", "set_aside": {"cooldown": "1 ms"}},
+    "ring with heartbeats": {
+        "name": "ring",
+        "on_failure": "abort",
+        "heartbeat": {"interval": "300 us", "timeout": "900 us"},
+    },
+    "neighbours": {
+        "name": "ring",
+        "on_failure": "elastic",
+        "set_aside": {"cooldown": "0 s"},
+        "heartbeat": {"interval": "90 us", "timeout": "310 us"},
+    },
+    "lighthouse": {
+        "name": "ring",
+        "on_failure": "peer_recovery",
+        "set_aside": {"cooldown": "1 ms"},
+        "heartbeat": {"interval": "200 us", "timeout": "1 ms", "by": "rendezvous"},
+    },
     "parameter server": {"name": "parameter_server", "on_failure": "timeout", "timeout": "4 ms"},
 }
 CLUSTERS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -19,10 +19,10 @@ from ringsim.accounting import false_suspicions
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, Restarted, Suspected, UsageError
 from ringsim.node import Member, Node, Operation
-from ringsim.scenario import Host, Scenario, worker_names
+from ringsim.scenario import Heartbeat, Host, NeighbourHeartbeat, Scenario, worker_names
 from ringsim.simulation import simulate
 from ringsim.strategies.buckets import plan
-from ringsim.strategies.detection import report_to, tell_neighbours, watch_everybody, watch_neighbours
+from ringsim.strategies.detection import report, tell_neighbours, watch_neighbours, watch_ring
 from ringsim.strategies.ring import train_step
 from ringsim.strategies.training import State, Training
 from ringsim.trace import Event
@@ -421,7 +421,7 @@ def ring_of(
 
     def run(node: Node) -> Operation[Any]:
         node.join(group)
-        watch_neighbours(node, every, timeout)
+        watch_neighbours(node, NeighbourHeartbeat(interval=f"{every} ns", timeout=f"{timeout} ns"))
         if node.name == mute:
             node.beat([], every)
         total = np.zeros(length, np.float32)
@@ -571,12 +571,12 @@ def test_a_new_group_has_new_connections() -> None:
 def with_rendezvous(faults: list[Mapping[str, Any]], mute: str | None = None) -> Story:
     """Four workers in a ring beat to a rendezvous, which watches them and tells the neighbours of the one it misses."""
     group = group_of(f"node{rank}" for rank in range(4))
-    place = Member("rendezvous", 0)
+    heartbeat = Heartbeat(interval="10 ms", timeout="100 ms", by="rendezvous")
 
     def worker(node: Node) -> Operation[Any]:
         node.join(group)
         if node.name != mute:
-            report_to(node, place, 10 * MS)
+            report(node, heartbeat)
         try:
             while True:
                 yield from node.compute(10**6)
@@ -587,7 +587,7 @@ def with_rendezvous(faults: list[Mapping[str, Any]], mute: str | None = None) ->
             return lost.peer, answer.payload
 
     def rendezvous(node: Node) -> Operation[None]:
-        watch_everybody(node, group, 100 * MS)
+        watch_ring(node, group, heartbeat)
         missing, present = dict.fromkeys(group.names), []
         while missing:
             try:
@@ -649,7 +649,7 @@ def watched_ring(scenario: Scenario, every: int, timeout: int) -> Callable[[Node
 
     def worker(node: Node, training: Training) -> Operation[State]:
         node.join(group)
-        watch_neighbours(node, every, timeout)
+        watch_neighbours(node, NeighbourHeartbeat(interval=f"{every} ns", timeout=f"{timeout} ns"))
         state, buckets = training.initial(), plan(scenario, training.engine)
         while not training.is_finished(state):
             state = yield from train_step(node, training, state, RingAllReduce(), buckets)

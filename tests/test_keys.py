@@ -57,6 +57,7 @@ SPARES = "strategy={name: ring, on_failure: spares, commit_every: 2, set_aside: 
 PEERS = "strategy={name: ring, on_failure: peer_recovery, set_aside: {cooldown: 1 ms}, timeout: 1 s}"
 CRASH = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, restart_after: 10 ms}]"
 SILENT = "faults=[{kind: crash, node: b, at: {step: 1, segment: 1}, notice: silence}]"
+BEATS = "strategy.heartbeat={interval: 5 ms, timeout: 20 ms}"
 HUSHED = "faults=[{kind: crash, node: b, at: {step: 1}, notice: silence}]"
 PAUSE = "faults=[{kind: pause, node: b, at: 5 ms, lasts: 30 ms}]"
 SLOW_DOWN = "faults=[{kind: slow_down, node: b, at: 5 ms, lasts: 30 ms, factor: 4}]"
@@ -206,6 +207,17 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("RingPeerRecovery", "set_aside"): ([PEERS, CRASH], "strategy.set_aside=null"),
     ("RingPeerRecovery", "timeout"): ([PEERS, SILENT], "strategy.timeout=2 s"),
     ("RingPeerRecovery", "order"): ([*TORUS, PEERS], "strategy.order=topology"),
+    **{
+        (model, "heartbeat"): ([strategy, HUSHED], "strategy.heartbeat={interval: 5 ms, timeout: 20 ms}")
+        for model, strategy in (
+            ("RingAbort", "strategy.name=ring"), ("RingElastic", ELASTIC), ("RingWait", WAITS), ("RingSpares", SPARES),
+            ("RingPeerRecovery", PEERS))
+    },
+    ("NeighbourHeartbeat", "interval"): ([HUSHED, BEATS], "strategy.heartbeat.interval=3 ms"),
+    ("NeighbourHeartbeat", "timeout"): ([HUSHED, BEATS], "strategy.heartbeat.timeout=30 ms"),
+    ("Heartbeat", "interval"): ([ELASTIC, HUSHED, BEATS], "strategy.heartbeat.interval=3 ms"),
+    ("Heartbeat", "timeout"): ([ELASTIC, HUSHED, BEATS], "strategy.heartbeat.timeout=30 ms"),
+    ("Heartbeat", "by"): ([ELASTIC, HUSHED, BEATS], "strategy.heartbeat.by=rendezvous"),
     ("SetAside", "cooldown"): ([ELASTIC, CRASH], "strategy.set_aside.cooldown=20 ms"),
     ("ParameterServerWait", "on_failure"): ([SERVER, LONE], "strategy.on_failure=timeout"),
     ("ParameterServerWait", "server"): ([SERVER], "strategy.server={bandwidth: 9 Mbit/s}"),

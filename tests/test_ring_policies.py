@@ -447,6 +447,11 @@ def troubles(draw, most: int = 4):
         strategy["set_aside"] = draw(st.sampled_from([None, {"cooldown": "0 ns"}, {"cooldown": "1 ms"}]))
     if policy == "spares":
         strategy["spares"] = 1
+    # The last one is silent for less than a step now and then, when beats wait behind a segment.
+    beats = draw(st.sampled_from([None, None, ("1 ms", "5 ms"), ("300 us", "1 ms"), ("50 us", "140 us")]))
+    if beats is not None:
+        by = draw(st.sampled_from(["neighbours", "rendezvous"]))
+        strategy["heartbeat"] = {"interval": beats[0], "timeout": beats[1], "by": by}
     return policy, strategy, faults
 
 

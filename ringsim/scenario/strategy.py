@@ -48,6 +48,25 @@ _TIMEOUT: Any = Field(
     description="give up a neighbour in a collective, and a member at the rendezvous, after so long",
 )
 
+_INTERVAL: Any = Field(default=100 * 10**6, description="between two heartbeats")
+_SILENCE: Any = Field(default=5 * 10**9, description="without a heartbeat for so long, its sender is taken for dead")
+_HEARTBEAT: Any = Field(default=None, description="default: a death is found by its reset, or by a timeout")
+
+
+class NeighbourHeartbeat(Settings):
+    """A neighbour in the ring whose heartbeats do not come is taken for dead."""
+
+    interval: PositiveDuration = _INTERVAL
+    timeout: PositiveDuration = _SILENCE
+
+
+class Heartbeat(Settings):
+    """A member of the ring whose heartbeats do not come is taken for dead, and accused at the rendezvous."""
+
+    interval: PositiveDuration = _INTERVAL
+    timeout: PositiveDuration = _SILENCE
+    by: Literal["neighbours", "rendezvous"] = Field("neighbours", description="who watches, and accuses")
+
 
 class RingAbort(Settings):
     """Synchronous data parallelism by ring all-reduce; a death ends the job for all, as in plain MPI."""
@@ -55,6 +74,7 @@ class RingAbort(Settings):
     name: Literal["ring"]
     on_failure: Literal["abort"] = "abort"
     timeout: Duration | None = Field(None, description="give up a receive after so long; default: never")
+    heartbeat: NeighbourHeartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -77,6 +97,7 @@ class RingElastic(Settings):
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
     set_aside: SetAside | None = _SET_ASIDE
     timeout: Duration | None = _TIMEOUT
+    heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -90,6 +111,7 @@ class RingWait(Settings):
     commit_every: int = _COMMIT_EVERY
     reset_limit: int = _RESET_LIMIT
     timeout: Duration | None = Field(30 * 10**9, description="give up a neighbour in a collective after so long")
+    heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -107,6 +129,7 @@ class RingSpares(Settings):
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
     set_aside: SetAside | None = _SET_ASIDE
     timeout: Duration | None = _TIMEOUT
+    heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -122,6 +145,7 @@ class RingPeerRecovery(Settings):
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
     set_aside: SetAside | None = _SET_ASIDE
     timeout: Duration | None = _TIMEOUT
+    heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
 
 

@@ -16,6 +16,8 @@ from ringsim.scenario import (
     RENDEZVOUS,
     SWITCH,
     Cnn,
+    Heartbeat,
+    NeighbourHeartbeat,
     ParameterServerBackup,
     RingElastic,
     RingPeerRecovery,
@@ -31,7 +33,7 @@ from ringsim.scenario_file.conflict import Conflict
 from ringsim.scenario_file.faults import fault_conflicts
 from ringsim.scenario_file.network import network_conflicts
 from ringsim.scenario_file.strict_yaml import Path, dotted
-from ringsim.units import SHARE
+from ringsim.units import SHARE, format_duration
 
 _WHOLE = SHARE.parse("100 %")
 
@@ -51,6 +53,7 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
     yield from _check_shares(scenario)
     yield from _check_workers(scenario)
     yield from _check_server(scenario)
+    yield from _check_heartbeat(scenario)
     yield from network_conflicts(scenario)
     yield from fault_conflicts(scenario)
 
@@ -148,3 +151,14 @@ def _check_server(scenario: Scenario) -> Iterator[Conflict]:
             "stands beside checkpoint_every; a server is replicated, or restarts from checkpoints: keep one of them"
         )
         yield Conflict((*here, "replicas"), sentence, ((*here, "replicas"), (*here, "checkpoint_every")))
+
+
+def _check_heartbeat(scenario: Scenario) -> Iterator[Conflict]:
+    heartbeat = getattr(scenario.strategy, "heartbeat", None)
+    if isinstance(heartbeat, (Heartbeat, NeighbourHeartbeat)) and heartbeat.timeout <= heartbeat.interval:
+        here = ("strategy", "heartbeat")
+        sentence = (
+            f"must be more than the interval, {format_duration(heartbeat.interval)}, or everybody is taken for dead; "
+            f"not {format_duration(heartbeat.timeout)}"
+        )
+        yield Conflict((*here, "timeout"), sentence, ((*here, "timeout"), (*here, "interval"), here))

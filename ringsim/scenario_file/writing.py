@@ -174,6 +174,7 @@ _SEVERAL = """\
   #reset_limit: 100  # the job fails if the ring is re-formed so often without a new commit
   #set_aside: {cooldown: 1 s}  # ... a machine that failed may join again after so long; without it never
   #timeout: 30 s  # give up waiting for a message after so long
+  #heartbeat: {interval: 100 ms, timeout: 5 s}  # ring: who is silent for so long is taken for dead
 """
 
 

@@ -1,17 +1,21 @@
 """Who sends heartbeats to whom, and who watches whom: one detector for a ring's neighbours, one for a rendezvous.
 
     neighbours    a ─♥─► b ─♥─► c ─♥─► a, and back    each member watches those it sends to and receives from; a
-                                                      suspicion runs round the ring like any other error
+                                                      suspicion runs round the ring like any other error, and whoever
+                                                      has it accuses the suspect at the rendezvous
     rendezvous    a, b, c ─♥─► rendezvous             it watches everybody, and tells the neighbours of the lost one
 
 In an interval a ring of N sends 2N heartbeats, two on each direction of a star's links. A rendezvous takes N on its one
-link, and is the only one that accuses anybody (torchft's lighthouse is one: 100 ms, and dead after 5 s). What is not
-here: how heartbeats travel, and what a suspicion does (`Node.beat`, `Node.watch`, `Node.tell_lost`).
+link, and is the only one that accuses anybody (torchft's lighthouse is one: 100 ms, and dead after 5 s). In all
+functions a `heartbeat` of None is none. What is not here: how heartbeats travel, and what a suspicion does
+(`Node.beat`, `Node.watch`, `Node.tell_lost`).
 """
 
 from __future__ import annotations
 
+from ringsim.errors import NodeError, Suspected
 from ringsim.node import Group, Member, Node
+from ringsim.scenario import RENDEZVOUS, Heartbeat, NeighbourHeartbeat
 
 
 def neighbours(ring: Group, name: str) -> tuple[Member, ...]:
@@ -28,25 +32,45 @@ def neighbours(ring: Group, name: str) -> tuple[Member, ...]:
     return tuple(member for member in beside if member.name != name)
 
 
-def watch_neighbours(node: Node, interval_ns: int, timeout_ns: int) -> None:
-    """Exchange heartbeats with the neighbours in the ring that was joined last, and with nobody else any more."""
-    beside = neighbours(node.group, node.name)
-    node.beat(beside, interval_ns)
-    node.watch(beside, timeout_ns)
+# --- what a worker does -----------------------------------------------------------------------------------------------
 
 
-def report_to(node: Node, rendezvous: Member, interval_ns: int) -> None:
-    """Send heartbeats to the rendezvous, in a ring or between two."""
-    node.beat((rendezvous,), interval_ns)
+def report(node: Node, heartbeat: Heartbeat | None) -> None:
+    """Send heartbeats to the rendezvous from now on, if it is the one that watches."""
+    if heartbeat is not None and heartbeat.by == "rendezvous":
+        node.beat((Member(RENDEZVOUS, 0),), heartbeat.interval)
 
 
-def watch_everybody(node: Node, ring: Group, timeout_ns: int) -> None:
-    """As the rendezvous: watch all members of the ring that has just been formed."""
-    node.watch(ring.members, timeout_ns)
+def watch_neighbours(node: Node, heartbeat: NeighbourHeartbeat | Heartbeat | None) -> None:
+    """Exchange heartbeats with the neighbours in the ring that was joined last, unless the rendezvous watches."""
+    if heartbeat is not None and (isinstance(heartbeat, NeighbourHeartbeat) or heartbeat.by == "neighbours"):
+        beside = neighbours(node.group, node.name)
+        node.beat(beside, heartbeat.interval)
+        node.watch(beside, heartbeat.timeout)
+
+
+def watch_nobody(node: Node, heartbeat: Heartbeat | None) -> None:
+    """Suspect nobody between two rings; who is still in the last one hears from us until it leaves as well."""
+    if heartbeat is not None:
+        node.watch((), heartbeat.timeout)
+
+
+def accused_by(error: NodeError) -> str | None:
+    """Return whom an error accuses: only who is missed itself, not who left, or who was waited for in vain."""
+    return error.peer if isinstance(error, Suspected) else None
+
+
+# --- what the rendezvous does -----------------------------------------------------------------------------------------
+
+
+def watch_ring(node: Node, ring: Group, heartbeat: Heartbeat | None) -> None:
+    """Watch all members of the ring that has just been formed, if the rendezvous is the one that watches."""
+    if heartbeat is not None and heartbeat.by == "rendezvous":
+        node.watch(ring.members, heartbeat.timeout)
 
 
 def tell_neighbours(node: Node, ring: Group, lost: str) -> None:
-    """As the rendezvous: let the neighbours of a lost member leave the ring, so that the others learn of it."""
+    """Let the neighbours of a lost member leave the ring, so that the others learn of it."""
     if lost in ring.ranks:
         member = ring.members[ring.ranks[lost]]
         for neighbour in neighbours(ring, lost):

@@ -20,9 +20,10 @@ from functools import partial
 from typing import Any
 
 from ringsim.collectives.broadcast import Broadcast
-from ringsim.errors import PeerLost, ReceiveTimeout
+from ringsim.errors import PeerLost, ReceiveTimeout, Suspected
 from ringsim.node import Group, Member, Node, Operation
-from ringsim.scenario import RENDEZVOUS, Host, SetAside
+from ringsim.scenario import RENDEZVOUS, Heartbeat, Host, SetAside
+from ringsim.strategies import detection
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.units import format_duration
 
@@ -40,6 +41,7 @@ class Rules:
     long is given up; None: never. reset_limit: the job gives up if the ring is re-formed more often than this without
     a step forward. cooldown_ns: for so long is set aside who failed; 0 is a wait too; None: who failed never returns.
     forgives: who failed is taken back at once, whatever the cooldown is: for a ring that has not gone on without it.
+    heartbeat: who watches whom besides; None: nobody.
     """
 
     least: int
@@ -49,6 +51,7 @@ class Rules:
     reset_limit: int
     cooldown_ns: int | None = None
     forgives: bool = False
+    heartbeat: Heartbeat | None = None
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,29 @@ class Standing:
     """What a worker tells the rendezvous: the last update that it could go on from, whether that is the end of the
     task, and whether it has ever had the state: one that restarted has not, until a ring has given it to it.
 
-    `carries` is for the other members, if it has the state.
+    `carries` is for the other members, if it has the state. `accused` is whose heartbeats it has missed in the ring.
     """
 
     step: int
     finished: bool
     has_state: bool
     carries: Any = None
+    accused: str | None = None
 
 
 @dataclass(frozen=True)
 class Ring:
-    """The rendezvous' answer to those in the new ring: who is in it, and how each of them stands, in rank order."""
+    """The rendezvous' answer to those in the new ring: who is in it, and how each of them stands, in rank order.
+
+    Only of a survivor of the last ring it is said that it has the state: who comes anew may hold another history.
+    """
 
     group: Group
     standings: tuple[Standing, ...]
+
+    def has_state(self, name: str) -> bool:
+        """Say whether this member has the state that the ring goes on from."""
+        return self.standings[self.group.ranks[name]].has_state
 
 
 @dataclass(frozen=True)
@@ -105,11 +116,8 @@ def around_a_rendezvous(
 # --- what a worker asks ----------------------------------------------------------------------------------------------
 
 
-def register(node: Node, standing: Standing) -> Operation[tuple[Ring | JobOver | GaveUp, bool]]:
-    """Ask for a place in the next ring, and wait for it; who is set aside asks again after the cooldown.
-
-    Returns the answer, and whether we still have the state that the ring has.
-    """
+def register(node: Node, standing: Standing) -> Operation[Ring | JobOver | GaveUp]:
+    """Ask for a place in the next ring, and wait for it; who is set aside asks again after the cooldown."""
     patience_ns = None
     while True:
         node.send(RENDEZVOUS, standing, _CONTROL_BYTES, tag="register")
@@ -118,11 +126,10 @@ def register(node: Node, standing: Standing) -> Operation[tuple[Ring | JobOver |
                 message = yield from node.receive(RENDEZVOUS, tag="answer", timeout_ns=patience_ns)
                 answer: _Answer = message.payload
                 if not isinstance(answer, _SetAside):
-                    return answer, standing.has_state
+                    return answer
                 patience_ns = answer.cooldown_ns
         except ReceiveTimeout:
-            # The ring has gone on without us: what we hold may be of a history that it has given up.
-            patience_ns, standing = None, replace(standing, has_state=False)
+            patience_ns = None
 
 
 def newcomer_waits(node: Node, timeout_ns: int | None) -> Operation[bool]:
@@ -147,6 +154,7 @@ def rendezvous(node: Node, training: Training, rules: Rules, workers: tuple[str,
     lobby = _Lobby(node, rules, workers)
     furthest, in_vain = -1, 0
     while True:
+        detection.watch_ring(node, ring, rules.heartbeat)
         enough = yield from lobby.gather(ring)
         if not enough:
             assert rules.patience_ns is not None, "only patience that has an end can come to it"
@@ -169,7 +177,7 @@ def rendezvous(node: Node, training: Training, rules: Rules, workers: tuple[str,
             if Member(name, registration.incarnation) not in survivors
         )
         ring = Group(ring.generation + 1, (survivors + newcomers)[: rules.most])
-        lobby.let_go(ring)
+        lobby.let_go(ring, survivors)
 
 
 @dataclass(frozen=True)
@@ -199,6 +207,8 @@ class _Lobby:
                 message = yield from self._node.receive(
                     tag="register", timeout_ns=self._patience_ns(ring), expecting=self._expected()
                 )
+            except Suspected as suspected:
+                self._suspect(suspected.peer, ring)
             except PeerLost as lost:
                 self._give_up([lost.peer])
             except ReceiveTimeout:
@@ -223,9 +233,16 @@ class _Lobby:
         """Say whether the task is done for all who are left of a ring."""
         return bool(survivors) and all(self.present[member.name].standing.finished for member in survivors)
 
-    def let_go(self, ring: Group) -> None:
+    def let_go(self, ring: Group, survivors: tuple[Member, ...]) -> None:
         """Tell the new ring to its members; the others stay."""
-        answer = Ring(ring, tuple(self.present[name].standing for name in ring.names))
+        standings = (self.present[name].standing for name in ring.names)
+        answer = Ring(
+            ring,
+            tuple(
+                standing if member in survivors else replace(standing, has_state=False)
+                for member, standing in zip(ring.members, standings, strict=True)
+            ),
+        )
         for name in ring.names:
             self._answer(name, answer)
             del self.present[name]
@@ -261,6 +278,14 @@ class _Lobby:
                 place.pop(name, None)
             self._failed[name] = None
 
+    def _suspect(self, name: str, ring: Group) -> None:
+        """Give up who is silent, let its neighbours leave the ring, and tell it so, in case that it is alive."""
+        has_asked = name in self.present
+        self._give_up([name])
+        detection.tell_neighbours(self._node, ring, name)
+        if has_asked:
+            self._set_aside(name)
+
     def _welcome(self, name: str, registration: _Registration, ring: Group) -> None:
         if registration.incarnation > self._lives.get(name, 0):
             # It has died since we heard of it, perhaps without anybody noticing.
@@ -273,17 +298,22 @@ class _Lobby:
         self._missing.pop(name, None)
         self._aside.pop(name, None)
         self.present[name] = registration
+        accused = registration.standing.accused
+        # Who is in no ring speaks of one that has been re-formed since.
+        if accused in self._missing and Member(name, registration.incarnation) in ring.members:
+            self._give_up([accused])
         if self._missing and not self.survivors(ring) and len(self._missing) < self._rules.most:
             # The ring trains, and is short: rank 0 tells the others at their next commit that somebody waits.
             self._node.send(ring.names[0], None, _CONTROL_BYTES, tag=_newcomer(ring))
 
     def _set_aside(self, name: str) -> None:
-        if self._rules.cooldown_ns is None:
+        cooldown_ns = 0 if self._rules.forgives else self._rules.cooldown_ns
+        if cooldown_ns is None:
             self._answer(name, JobOver())
         else:
             del self._failed[name]
             self._aside[name] = None
-            self._answer(name, _SetAside(self._rules.cooldown_ns))
+            self._answer(name, _SetAside(cooldown_ns))
 
     def _answer(self, name: str, answer: _Answer) -> None:
         self._node.send(name, answer, _CONTROL_BYTES, tag="answer")

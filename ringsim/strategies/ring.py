@@ -23,6 +23,7 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.vectors import join
 from ringsim.node import Group, Member, Node, Operation, Started
 from ringsim.scenario import AnyRing, Host, RingAbort, Scenario, full_size, rank_names, worker_shares
+from ringsim.strategies import detection
 from ringsim.strategies.buckets import Bucket, parts, plan
 from ringsim.strategies.training import Deployment, Role, State, Training
 from ringsim.topology import Routes, build, ring_order
@@ -34,7 +35,7 @@ def deploy(scenario: Scenario) -> Deployment:
     assert isinstance(settings, RingAbort)
     shares = shares_in_ring_order(scenario)
     group = Group(0, tuple(Member(name, 0) for name in shares))
-    run = partial(worker, group=group, scenario=scenario, all_reduce=RingAllReduce(settings.timeout))
+    run = partial(worker, group=group, scenario=scenario, settings=settings)
     return Deployment([Role(name, run) for name in shares], shares)
 
 
@@ -55,11 +56,11 @@ def shares_in_ring_order(scenario: Scenario, machines: Sequence[Host] = ()) -> d
     return {rank: shares[rank] for rank in (*ordered, *(name for name, _ in ranks[members:]))}
 
 
-def worker(
-    node: Node, training: Training, group: Group, scenario: Scenario, all_reduce: RingAllReduce
-) -> Operation[State]:
+def worker(node: Node, training: Training, group: Group, scenario: Scenario, settings: RingAbort) -> Operation[State]:
     """Train to the end, in step with the others."""
     node.join(group)
+    detection.watch_neighbours(node, settings.heartbeat)
+    all_reduce = RingAllReduce(settings.timeout)
     state, buckets = training.initial(), plan(scenario, training.engine)
     while not training.is_finished(state):
         state = yield from train_step(node, training, state, all_reduce, buckets)

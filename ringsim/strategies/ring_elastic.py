@@ -26,6 +26,7 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout
 from ringsim.node import Node, Operation
 from ringsim.scenario import RingElastic, RingSpares, RingWait, Scenario
+from ringsim.strategies import detection
 from ringsim.strategies.buckets import plan
 from ringsim.strategies.rendezvous import (
     MACHINE,
@@ -53,6 +54,7 @@ def deploy(scenario: Scenario) -> Deployment:
         timeout_ns=settings.timeout,
         reset_limit=settings.reset_limit,
         cooldown_ns=cooldown_ns(settings.set_aside),
+        heartbeat=settings.heartbeat,
     )
     return around_a_rendezvous(partial(worker, scenario=scenario, settings=settings), shares, rules)
 
@@ -63,11 +65,12 @@ def worker(
     """Train to the end in whatever ring there is."""
     all_reduce, buckets = RingAllReduce(settings.timeout), plan(scenario, training.engine)
     state = committed = training.initial()
-    has_state = node.incarnation == 0
+    has_state, accused = node.incarnation == 0, None
+    detection.report(node, settings.heartbeat)
     while True:
         finished = training.is_finished(committed)
         try:
-            answer, has_state = yield from register(node, Standing(committed.step, finished, has_state))
+            answer = yield from register(node, Standing(committed.step, finished, has_state, accused=accused))
         except PeerLost:
             if finished:
                 return committed  # The rendezvous is gone, and we need it no more.
@@ -75,6 +78,8 @@ def worker(
         if not isinstance(answer, Ring):
             return answer if isinstance(answer, GaveUp) else committed if finished else None
         node.join(answer.group)
+        has_state, accused = answer.has_state(node.name), None
+        detection.watch_neighbours(node, settings.heartbeat)
         try:
             committed = yield from _take_from_rank_0(node, training, committed, settings.timeout)
             state, has_state = training.restore(node, state, committed, node.group), True
@@ -84,8 +89,10 @@ def worker(
                     committed = training.commit(node, state, node.group)
                     if not training.is_finished(state) and (yield from newcomer_waits(node, settings.timeout)):
                         break
-        except (PeerLost, ReceiveTimeout):
-            pass  # The collective has closed our connections, so that our neighbours learn of it too.
+        except (PeerLost, ReceiveTimeout) as error:
+            # The collective has closed our connections, so that our neighbours learn of it too.
+            accused = detection.accused_by(error)
+        detection.watch_nobody(node, settings.heartbeat)
 
 
 def _take_from_rank_0(node: Node, training: Training, committed: State, timeout_ns: int | None) -> Operation[State]:

@@ -38,6 +38,7 @@ from ringsim.errors import PeerLost, ReceiveTimeout
 from ringsim.learning.sampler import Batch
 from ringsim.node import Group, Node, Operation
 from ringsim.scenario import RingPeerRecovery, Scenario
+from ringsim.strategies import detection
 from ringsim.strategies.rendezvous import (
     MACHINE,
     Ring,
@@ -116,8 +117,9 @@ def deploy(scenario: Scenario) -> Deployment:
         timeout_ns=settings.timeout,
         reset_limit=settings.reset_limit,
         cooldown_ns=cooldown_ns(settings.set_aside),
+        heartbeat=settings.heartbeat,
     )
-    return around_a_rendezvous(partial(worker, timeout_ns=settings.timeout), shares, rules)
+    return around_a_rendezvous(partial(worker, settings=settings), shares, rules)
 
 
 @dataclass(frozen=True)
@@ -140,19 +142,21 @@ class _Replica:
     state: State
     has_state: bool
     carried: _Carried | None = None
+    accused: str | None = None
 
     def standing(self, training: Training) -> Standing:
         part = None if self.carried is None else self.carried.part
-        return Standing(self.state.step, training.is_finished(self.state), self.has_state, part)
+        return Standing(self.state.step, training.is_finished(self.state), self.has_state, part, self.accused)
 
 
-def worker(node: Node, training: Training, timeout_ns: int | None) -> Operation[State | GaveUp | None]:
+def worker(node: Node, training: Training, settings: RingPeerRecovery) -> Operation[State | GaveUp | None]:
     """Train to the end in whatever ring there is."""
-    replica = _Replica(training.initial(), has_state=node.incarnation == 0)
+    replica, timeout_ns = _Replica(training.initial(), has_state=node.incarnation == 0), settings.timeout
+    detection.report(node, settings.heartbeat)
     while True:
         finished = training.is_finished(replica.state)
         try:
-            answer, replica.has_state = yield from register(node, replica.standing(training))
+            answer = yield from register(node, replica.standing(training))
         except PeerLost:
             if finished:
                 return replica.state  # The rendezvous is gone, and we need it no more.
@@ -160,6 +164,8 @@ def worker(node: Node, training: Training, timeout_ns: int | None) -> Operation[
         if not isinstance(answer, Ring):
             return answer if isinstance(answer, GaveUp) else replica.state if finished else None
         node.join(answer.group)
+        replica.has_state, replica.accused = answer.has_state(node.name), None
+        detection.watch_neighbours(node, settings.heartbeat)
         found = recovery(answer.standings)
         try:
             yield from _catch_up(node, training, replica, found, timeout_ns)
@@ -170,8 +176,10 @@ def worker(node: Node, training: Training, timeout_ns: int | None) -> Operation[
                     yield from _train_step(node, training, replica, timeout_ns)
                 if not training.is_finished(replica.state) and (yield from newcomer_waits(node, timeout_ns)):
                     break
-        except (PeerLost, ReceiveTimeout):
-            pass  # The collective has closed our connections, so that our neighbours learn of it too.
+        except (PeerLost, ReceiveTimeout) as error:
+            # The collective has closed our connections, so that our neighbours learn of it too.
+            replica.accused = detection.accused_by(error)
+        detection.watch_nobody(node, settings.heartbeat)
 
 
 def _catch_up(

@@ -36,6 +36,7 @@ def deploy(scenario: Scenario) -> Deployment:
         timeout_ns=settings.timeout,
         reset_limit=settings.reset_limit,
         cooldown_ns=cooldown_ns(settings.set_aside),
+        heartbeat=settings.heartbeat,
     )
     run = partial(worker, scenario=scenario, settings=settings)
     return around_a_rendezvous(run, shares_in_ring_order(scenario, [MACHINE]), rules)

@@ -34,5 +34,6 @@ def deploy(scenario: Scenario) -> Deployment:
         timeout_ns=None,
         reset_limit=settings.reset_limit,
         forgives=True,
+        heartbeat=settings.heartbeat,
     )
     return around_a_rendezvous(partial(worker, scenario=scenario, settings=settings), shares, rules)
