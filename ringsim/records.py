@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,8 @@ def _tolerance_difference(result: Result, record: Mapping[str, Any]) -> str | No
         return f"the loss is {result.loss}, recorded was {record['loss']}"
     if result.loss is None or result.accuracy is None:
         return None
-    if abs(result.loss - record["loss"]) > tolerance["loss_relative"] * abs(record["loss"]):
+    far = abs(result.loss - record["loss"]) > tolerance["loss_relative"] * abs(record["loss"])
+    if far or math.isnan(result.loss) != math.isnan(record["loss"]):  # What is not a number is never far from one.
         return f"the loss is {result.loss:.6f}, recorded was {record['loss']:.6f}"
     if abs(result.accuracy - record["accuracy"]) > tolerance["accuracy_absolute"]:
         return f"the accuracy is {result.accuracy:.4f}, recorded was {record['accuracy']:.4f}"
