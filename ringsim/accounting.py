@@ -24,7 +24,8 @@ def history(events: Sequence[Event]) -> dict[int, int]:
 
     A new ring goes on from what its rank 0 had committed, so its history is that of the last ring which that node was
     in, up to the commit. (Others of the old ring may have been ahead of it, or behind.) A ring that goes on from the
-    highest step of its survivors has the history of any of them up to that step: all were in one ring.
+    highest step of its survivors has the history of any of them up to that step: all were in one ring. One whose rank 0
+    has just loaded a checkpoint has the history of the ring that saved it.
 
     >>> update = lambda step, generation: Event(0, "a", "update", {"step": step, "generation": generation})
     >>> world = Event(0, "a", "world", {"generation": 1, "members": ["a"]})
@@ -35,7 +36,12 @@ def history(events: Sequence[Event]) -> dict[int, int]:
     rank_0 = {event.fields["generation"]: event.fields["members"][0] for event in events if event.kind == "world"}
     rings: dict[int, dict[int, int]] = {0: {}}
     ring_of: dict[str, int] = {}
+    saved_in = 0  # the ring of who saved last
     for event in events:
+        if event.kind == "save_end":
+            saved_in = ring_of.get(event.node, 0)
+        if event.kind == "load_end":
+            ring_of[event.node] = saved_in
         if event.kind not in ("restore", "update"):
             continue
         step, generation = int(event.fields["step"]), int(event.fields["generation"])
@@ -239,27 +245,30 @@ def failure(events: Sequence[Event], kind: str, strike: Strike, full_size: int) 
 
 
 def checkpoints(events: Sequence[Event]) -> Checkpoints:
-    """Return how often, how long and how much was saved in the store, and how much time lay between on one node.
+    """Return how often, how long and how much was saved in the store, and how much time lay between under one name.
 
-    A save that a death cut short has cost time as well, and is not counted otherwise.
+    A save that a death cut short has cost time as well, and is not counted otherwise. A load is a failure that they
+    were there for, also if nothing had been saved yet.
     """
-    saves = saving_ns = saved_bytes = 0
+    saves = saving_ns = saved_bytes = loads = 0
     begun: dict[str, int] = {}
-    since: dict[str, int] = {}  # when this life began, or its last save ended
+    since: dict[str, int] = {}  # when the last save or load of this name ended
     intervals: list[int] = []
     for event in events:
         node, now_ns = event.node, event.time_ns
         if event.kind == "save_begin":
             begun[node] = now_ns
-            intervals.append(now_ns - since.get(node, 0))
+            intervals.append(now_ns - since.get(event.fields["name"], 0))
         elif event.kind in ("save_end", "crash", "ended") and node in begun:
             saving_ns += now_ns - begun.pop(node)
         if event.kind == "save_end":
             saves, saved_bytes = saves + 1, saved_bytes + event.fields["size_bytes"]
-        if event.kind in ("save_end", "load_end", "restart"):
-            since[node] = now_ns
+        loads += event.kind == "load_end"
+        if event.kind in ("save_end", "load_end"):
+            since[event.fields["name"]] = now_ns
     saving_ns += sum(events[-1].time_ns - begin_ns for begin_ns in begun.values())
-    return Checkpoints(saves, saving_ns, saved_bytes, sum(intervals) // len(intervals) if intervals else None)
+    mean_ns = sum(intervals) // len(intervals) if intervals else None
+    return Checkpoints(saves, saving_ns, saved_bytes, mean_ns, loads)
 
 
 def _is_sign(event: Event, ranks: Sequence[str]) -> bool:

@@ -257,14 +257,24 @@ def _histories(result: Result) -> Iterator[tuple[int, dict[int, int]]]:
     """Yield each generation with the history of its parameters, the first generation first.
 
     A group goes on from what its rank 0 had: the history of the last group in which that one took up its state, as far
-    as the update from which this group went on. Where nobody joins a group, a generation follows the one before.
+    as the update from which this group went on. If it has loaded that state, it is the history of who saved it. Where
+    nobody joins a group, a generation follows the one before.
     """
     rank_0 = {event.fields["generation"]: event.fields["members"][0] for event in result.trace if event.kind == "world"}
-    took_up = defaultdict(list)  # node -> the generations in which it took up a state
+    # node -> in which generation it took up a state, and whose state that was
+    took_up: dict[str, list[tuple[int, int]]] = defaultdict(lambda: [(-1, -1)])
     begun, updates = {}, defaultdict(set)
+    joined: dict[str, int] = {}
+    saver = -1  # the generation of who saved last
     for event in result.trace:
-        if event.kind == "restore":
-            took_up[event.node].append(event.fields["generation"])
+        if event.kind == "world":
+            joined[event.node] = event.fields["generation"]
+        elif event.kind == "save_end":
+            saver = took_up[event.node][-1][1]
+        elif event.kind == "load_end":
+            took_up[event.node].append((joined.get(event.node, 0), saver))
+        elif event.kind == "restore":
+            took_up[event.node].append((event.fields["generation"], event.fields["generation"]))
             begun[event.fields["generation"]] = event.fields["step"]
         elif event.kind == "update":
             updates[event.fields["generation"]].add(event.fields["step"])
@@ -272,9 +282,8 @@ def _histories(result: Result) -> Iterator[tuple[int, dict[int, int]]]:
     for generation in sorted({*begun, *updates, 0}):
         before: dict[int, int] = {}
         if generation in rank_0:
-            before = (
-                known[max((one for one in took_up[rank_0[generation]] if one < generation), default=0)] if known else {}
-            )
+            whose = [whose for when, whose in took_up[rank_0[generation]] if whose < generation >= when]
+            before = known.get(whose[-1], {})
         elif known:
             before = known[max(known)]
         begin = begun.get(generation, min(updates[generation], default=1) - 1)

@@ -70,13 +70,15 @@ class Failure:
 class Checkpoints:
     """What was saved in the store that all machines share: sums over all nodes.
 
-    `mean_interval_ns`: what lay between two saves of a node, or between the beginning of its life and the first.
+    `mean_interval_ns`: what lay between two saves under one name, or a load and the next save, or the beginning of the
+    run and the first.
     """
 
     saves: int
     saving_ns: int
     saved_bytes: int
     mean_interval_ns: int | None  # None if nobody began to save
+    loads: int = 0  # how often somebody went back to a save
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _everywhere(strategy: Strategy, scenario: Scenario) -> Deployment:
 def _result(scenario: Scenario, deployment: Deployment, training: Training, played: Played, log: Trace) -> Result:
     finished = _finished_states(deployment, training, played)
     final = next(iter(finished.values()), None)
-    outcome, sentence = _outcome(played, final)
+    outcome, sentence = _outcome(scenario, played, final)
     log.record(played.time_ns, "", "outcome", outcome=str(outcome))
     if final is not None:
         log.record(played.time_ns, "", "parameters", sha256=_sha256(final))
@@ -166,7 +166,7 @@ def _sha256(state: State) -> str:
     return hashlib.sha256(state.model.parameters.array.tobytes()).hexdigest()
 
 
-def _outcome(played: Played, final: State | None) -> tuple[Outcome, str]:
+def _outcome(scenario: Scenario, played: Played, final: State | None) -> tuple[Outcome, str]:
     after = f"in {about_duration(played.time_ns)} of virtual time"
     gave_up = [result.reason for result in played.results.values() if isinstance(result, GaveUp)]
     if final is not None and final.reached_target:
@@ -177,13 +177,24 @@ def _outcome(played: Played, final: State | None) -> tuple[Outcome, str]:
         # Failures stand in the order in which they happened; the first one took the others with it.
         unfinished = "no worker came to the end of the task" if played.results else "every worker is dead"
         why = [*gave_up, *(f"{name} {reason}" for name, reason in played.failures.items()), unfinished]
-        dead = ", ".join(dict.fromkeys(rank for injected in played.injected for rank in injected.ranks))
-        culprit = f" (crashed: {dead})" if dead else ""
-        return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {why[0]}{culprit}; the state is gone"
+        culprits = _culprits(scenario, played)
+        return Outcome.LOST, f"lost at {about_duration(played.time_ns)}: {why[0]}{culprits}; the state is gone"
     waiting = "; ".join(f"{name} waits for {what}" for name, what in sorted(played.waiting.items()))
     if played.ending == "stalled":
         return Outcome.STALLED, f"stalled at {about_duration(played.time_ns)}: {waiting or 'nobody is left to go on'}"
     return Outcome.STALLED, f"stalled: max_virtual_time is over; {waiting or 'everybody is busy'}"
+
+
+def _culprits(scenario: Scenario, played: Played) -> str:
+    """Return what went wrong before, in brackets: who crashed, and what other faults struck."""
+    told: dict[str, dict[str, None]] = {}
+    for injected in played.injected:
+        kind = scenario.faults[injected.number].kind
+        is_death = kind in ("crash", "churn", "switch_down")
+        names = injected.ranks if is_death else (injected.struck,)
+        told.setdefault("crashed" if is_death else kind, {}).update(dict.fromkeys(names))
+    parts = [f"{what}: {', '.join(names)}" for what, names in told.items() if names]
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _node_time(name: str, played: Played) -> NodeTime:

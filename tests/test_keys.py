@@ -213,6 +213,11 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
             ("RingAbort", "strategy.name=ring"), ("RingElastic", ELASTIC), ("RingWait", WAITS), ("RingSpares", SPARES),
             ("RingPeerRecovery", PEERS))
     },
+    **{
+        (model, "checkpoint_every"): ([strategy, "strategy.checkpoint_every=2"], "strategy.checkpoint_every=3")
+        for model, strategy in (
+            ("RingElastic", ELASTIC), ("RingWait", WAITS), ("RingSpares", SPARES), ("RingPeerRecovery", PEERS))
+    },
     ("NeighbourHeartbeat", "interval"): ([HUSHED, BEATS], "strategy.heartbeat.interval=3 ms"),
     ("NeighbourHeartbeat", "timeout"): ([HUSHED, BEATS], "strategy.heartbeat.timeout=30 ms"),
     ("Heartbeat", "interval"): ([ELASTIC, HUSHED, BEATS], "strategy.heartbeat.interval=3 ms"),

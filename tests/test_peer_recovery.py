@@ -72,7 +72,8 @@ def stands(step: int, samples: int | None = None, origin: Group | None = ORIGIN,
         ([stands(4, 8), stands(5, origin=None), stands(4, 8)], (1, None, 1), ()),
         ([stands(4, 8), stands(5, 8), stands(4, 8), stands(5, 8)], (1, None, 3, None), ()),
         ([stands(4, 8), stands(4, 8, origin=Group(4, ORIGIN.members))], (None, None), ()),
-        ([stands(0, origin=None, has_state=False)] * 2, (None, None), ()),
+        ([stands(0, origin=None, has_state=False)] * 3, (None, 0, 0), ()),
+        ([stands(4, 8, has_state=False), stands(0, origin=None, has_state=False)], (None, 0), ()),
         ([stands(9, has_state=False, origin=None), stands(4, 8)], (1, None), (1,)),
     ],
 )
@@ -81,7 +82,8 @@ def test_what_members_do_follows_from_how_they_stand(standings, sources, contrib
     assert found.sources == sources
     assert found.contributors == contributors
     assert (found.origin is None) == (not contributors)
-    assert found.step == max(s.step for s in standings if s.has_state or not any(o.has_state for o in standings))
+    highest = max((s.step for s in standings if s.has_state), default=standings[0].step)
+    assert all(s.step == highest for s, source in zip(standings, sources, strict=True) if source is None)
 
 
 # --- whole trainings --------------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ def lineage(events: Iterable[Event]) -> dict[int, int]:
     """
     replica: dict[str, dict[int, int]] = defaultdict(dict)
     sent: dict[str, dict[int, int]] = {}
+    saved: dict[int, int] = {}
     furthest: dict[int, int] = {}
     for event in events:
         fields, node = event.fields, event.node
@@ -76,6 +77,10 @@ def lineage(events: Iterable[Event]) -> dict[int, int]:
             replica[node] = {}
         elif event.kind == "deliver" and fields["tag"].endswith(", 'copy')"):
             sent[node] = dict(replica[fields["source"]])
+        elif event.kind == "save_end":
+            saved = dict(replica[node])
+        elif event.kind == "load_end":
+            replica[node] = dict(saved)
         elif event.kind == "restore":
             replica[node] = sent.pop(node, replica[node])
             assert max(replica[node], default=0) == fields["step"]
@@ -447,6 +452,7 @@ def troubles(draw, most: int = 4):
         strategy["set_aside"] = draw(st.sampled_from([None, {"cooldown": "0 ns"}, {"cooldown": "1 ms"}]))
     if policy == "spares":
         strategy["spares"] = 1
+    strategy["checkpoint_every"] = draw(st.sampled_from([None, 1, 2, 3]))
     # The last one is silent for less than a step now and then, when beats wait behind a segment.
     beats = draw(st.sampled_from([None, None, ("1 ms", "5 ms"), ("300 us", "1 ms"), ("50 us", "140 us")]))
     if beats is not None:

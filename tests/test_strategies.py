@@ -47,13 +47,22 @@ def updates_of_the_end(events: Iterable[Event]) -> dict[int, int]:
     """Return which generation made each update that the final parameters went through, from the last one backwards.
 
     A generation begins with what its rank 0 had kept: that is the last state that this node restored or committed in
-    an earlier generation. So the way back goes from ring to ring along their rank 0.
+    an earlier generation, or what some ring had saved, if it loaded that. So the way back goes from ring to ring along
+    their rank 0.
     """
     kept: dict[tuple[str, int], int] = {}  # (node, generation) -> the latest update it restored or committed there
     first: dict[int, int] = {}  # generation -> the update it began with
     rank_0: dict[int, str] = {}
+    at: dict[str, tuple[int, int]] = {}  # node -> the generation that it is in, and its last update there
+    saved, loaded = (0, 0), {}  # the same of what is in the store, and of what each generation began with from there
     for event in events:
         fields = event.fields
+        if event.kind in ("restore", "update"):
+            at[event.node] = fields["generation"], fields["step"]
+        elif event.kind == "save_end":
+            saved = at[event.node]
+        elif event.kind == "load_end":
+            loaded[max(generation for generation, first in rank_0.items() if first == event.node)] = saved
         if event.kind == "world":
             rank_0[fields["generation"]] = fields["members"][0]
         elif event.kind in ("restore", "commit"):
@@ -71,6 +80,10 @@ def updates_of_the_end(events: Iterable[Event]) -> dict[int, int]:
         step = first[generation]
         if step == 0:
             return made
+        if generation in loaded:
+            generation, saved_step = loaded[generation]
+            assert saved_step == step, "a ring goes on from what was saved last"
+            continue
         node = rank_0[generation]
         generation = max(g for (name, g) in kept if name == node and g < generation)
         assert kept[node, generation] == step, "a ring goes on from what its rank 0 had kept last"

@@ -179,12 +179,12 @@ def _checkpoints(result: Result) -> str:
     measured = (
         f"{saved.saves:,} of {about_duration(cost_ns)} each, with {about_duration(saved.mean_interval_ns)} between them"
     )
-    if not result.failures:
+    if not saved.loads:
         return measured
-    between_failures_ns = result.virtual_time_ns // len(result.failures)
+    between_failures_ns = result.virtual_time_ns // saved.loads
     young, daly = young_ns(cost_ns, between_failures_ns), daly_ns(cost_ns, between_failures_ns)
     return (
-        f"{measured}; best with a failure every {about_duration(between_failures_ns)}: "
+        f"{measured}; best with a return to one every {about_duration(between_failures_ns)}: "
         f"{about_duration(young)} (Young), {about_duration(daly)} (Daly)"
     )
 

@@ -43,6 +43,9 @@ _RENDEZVOUS_TIMEOUT: Any = Field(
     default=600 * 10**9, description="with fewer than min_workers the job fails when nobody comes for so long"
 )
 _SET_ASIDE: Any = Field(default=None, description="default: a machine that failed never joins again")
+_CHECKPOINT_EVERY: Any = Field(
+    default=None, ge=1, description="updates between saves, from which it goes on if nobody is left; default: none"
+)
 _TIMEOUT: Any = Field(
     default=30 * 10**9,
     description="give up a neighbour in a collective, and a member at the rendezvous, after so long",
@@ -92,6 +95,7 @@ class RingElastic(Settings):
     name: Literal["ring"]
     on_failure: Literal["elastic"]
     commit_every: int = _COMMIT_EVERY
+    checkpoint_every: int | None = _CHECKPOINT_EVERY
     min_workers: int = _MIN_WORKERS
     reset_limit: int = _RESET_LIMIT
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
@@ -109,6 +113,7 @@ class RingWait(Settings):
     name: Literal["ring"]
     on_failure: Literal["wait"]
     commit_every: int = _COMMIT_EVERY
+    checkpoint_every: int | None = _CHECKPOINT_EVERY
     reset_limit: int = _RESET_LIMIT
     timeout: Duration | None = Field(30 * 10**9, description="give up a neighbour in a collective after so long")
     heartbeat: Heartbeat | None = _HEARTBEAT
@@ -124,6 +129,7 @@ class RingSpares(Settings):
     on_failure: Literal["spares"]
     spares: int = Field(1, ge=1, description="so many ranks, the last of the cluster, stand by")
     commit_every: int = _COMMIT_EVERY
+    checkpoint_every: int | None = _CHECKPOINT_EVERY
     min_workers: int = _MIN_WORKERS
     reset_limit: int = _RESET_LIMIT
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
@@ -140,6 +146,7 @@ class RingPeerRecovery(Settings):
 
     name: Literal["ring"]
     on_failure: Literal["peer_recovery"]
+    checkpoint_every: int | None = _CHECKPOINT_EVERY
     min_workers: int = _MIN_WORKERS
     reset_limit: int = _RESET_LIMIT
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT

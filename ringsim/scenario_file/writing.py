@@ -169,6 +169,7 @@ _SEVERAL = """\
   #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
   #order: topology  # neighbours in the ring are near each other; default: as listed
   #commit_every: 5  # elastic, wait, spares: steps between commits; a failure rolls back to the last one
+  #checkpoint_every: 20  # elastic, wait, spares, peer_recovery: updates between saves, in case that nobody is left
   #min_workers: 1  # elastic, spares, peer_recovery: below this the job waits ...
   #rendezvous_timeout: 10 min  # ... and after so long fails
   #reset_limit: 100  # the job fails if the ring is re-formed so often without a new commit

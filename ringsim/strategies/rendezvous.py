@@ -41,7 +41,8 @@ class Rules:
     long is given up; None: never. reset_limit: the job gives up if the ring is re-formed more often than this without
     a step forward. cooldown_ns: for so long is set aside who failed; 0 is a wait too; None: who failed never returns.
     forgives: who failed is taken back at once, whatever the cooldown is: for a ring that has not gone on without it.
-    heartbeat: who watches whom besides; None: nobody.
+    heartbeat: who watches whom besides; None: nobody. is_saved: the state is in the store as well, so a ring may go on
+    of which nobody has it.
     """
 
     least: int
@@ -52,6 +53,7 @@ class Rules:
     cooldown_ns: int | None = None
     forgives: bool = False
     heartbeat: Heartbeat | None = None
+    is_saved: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,11 @@ def register(node: Node, standing: Standing) -> Operation[Ring | JobOver | GaveU
             while True:
                 message = yield from node.receive(RENDEZVOUS, tag="answer", timeout_ns=patience_ns)
                 answer: _Answer = message.payload
-                if not isinstance(answer, _SetAside):
+                if isinstance(answer, _SetAside):
+                    patience_ns = answer.cooldown_ns
+                elif not isinstance(answer, Ring) or Member(node.name, node.incarnation) in answer.group.members:
                     return answer
-                patience_ns = answer.cooldown_ns
+                # Else it is what our former life asked for; the answer to us is still to come.
         except ReceiveTimeout:
             patience_ns = None
 
@@ -159,7 +163,9 @@ def rendezvous(node: Node, training: Training, rules: Rules, workers: tuple[str,
         if not enough:
             assert rules.patience_ns is not None, "only patience that has an end can come to it"
             few = f"fewer than min_workers ({rules.least}) workers are left"
-            reason = f"{few}, and nobody came for {format_duration(rules.patience_ns)}"
+            gone = "nobody is left of the last ring, who had the state, though some of it may be alive"
+            reason = few if len(lobby.present) < rules.least else gone
+            reason += f", and nobody came for {format_duration(rules.patience_ns)}"
             return (yield from lobby.close(GaveUp(reason)))
         step = max(registration.standing.step for registration in lobby.present.values())
         furthest, in_vain = (step, 0) if step > furthest else (furthest, in_vain + 1)
@@ -167,7 +173,7 @@ def rendezvous(node: Node, training: Training, rules: Rules, workers: tuple[str,
             reason = f"the ring was re-formed {in_vain} times without a new commit (reset_limit)"
             return (yield from lobby.close(GaveUp(reason)))
         survivors = lobby.survivors(ring)
-        if not survivors and ring.generation >= 0:
+        if not survivors and ring.generation >= 0 and not rules.is_saved:
             return (yield from lobby.close(GaveUp("nobody is left of the last ring, who had the state")))
         if lobby.have_finished(survivors):
             return (yield from lobby.close(JobOver()))
@@ -198,11 +204,12 @@ class _Lobby:
         self._failed: dict[str, None] = {}
         self._aside: dict[str, None] = {}  # ... and wait out their cooldown
         self._lives: dict[str, int] = {}  # the latest incarnation heard of
+        self._over: dict[str, int] = {}  # the latest incarnation that cannot train any more
 
     def gather(self, ring: Group) -> Operation[bool]:
         """Wait until everybody in `ring` has registered or is lost; False if there are too few in the end."""
         self._missing = dict.fromkeys(ring.names)
-        while self._missing or self._too_few(ring):
+        while self._missing or self._too_few(ring) or self._may_train_elsewhere(ring):
             try:
                 message = yield from self._node.receive(
                     tag="register", timeout_ns=self._patience_ns(ring), expecting=self._expected()
@@ -210,6 +217,7 @@ class _Lobby:
             except Suspected as suspected:
                 self._suspect(suspected.peer, ring)
             except PeerLost as lost:
+                self._over[lost.peer] = self._lives.get(lost.peer, 0)
                 self._give_up([lost.peer])
             except ReceiveTimeout:
                 if not self._missing:
@@ -261,6 +269,17 @@ class _Lobby:
     def _too_few(self, ring: Group) -> bool:
         return len(self.present) < self._rules.least and not self.have_finished(self.survivors(ring))
 
+    def _may_train_elsewhere(self, ring: Group) -> bool:
+        """Say whether the ring that nobody comes from may go on without us; beside it there must be no second one."""
+        if not self._rules.is_saved or ring.generation < 0 or self.survivors(ring):
+            return False
+        return not all(self._is_here_or_over(member) for member in ring.members)
+
+    def _is_here_or_over(self, member: Member) -> bool:
+        name, life = member
+        is_over = self._over.get(name, -1) >= life or self._lives.get(name, 0) > life
+        return is_over or (name in self.present and self.present[name].incarnation == life)
+
     def _expected(self) -> list[str]:
         """Return without whom it cannot go on."""
         return list(self._missing) or [name for name in self._workers if name not in self.present]
@@ -309,6 +328,7 @@ class _Lobby:
     def _set_aside(self, name: str) -> None:
         cooldown_ns = 0 if self._rules.forgives else self._rules.cooldown_ns
         if cooldown_ns is None:
+            self._over[name] = self._lives.get(name, 0)
             self._answer(name, JobOver())
         else:
             del self._failed[name]

@@ -39,6 +39,7 @@ from ringsim.strategies.rendezvous import (
     register,
 )
 from ringsim.strategies.ring import shares_in_ring_order, train_step
+from ringsim.strategies.ring_checkpoint import is_wanted, last_checkpoint, save_if_due
 from ringsim.strategies.training import Deployment, GaveUp, State, Training
 
 
@@ -55,6 +56,7 @@ def deploy(scenario: Scenario) -> Deployment:
         reset_limit=settings.reset_limit,
         cooldown_ns=cooldown_ns(settings.set_aside),
         heartbeat=settings.heartbeat,
+        is_saved=settings.checkpoint_every is not None,
     )
     return around_a_rendezvous(partial(worker, scenario=scenario, settings=settings), shares, rules)
 
@@ -81,14 +83,18 @@ def worker(
         has_state, accused = answer.has_state(node.name), None
         detection.watch_neighbours(node, settings.heartbeat)
         try:
+            if is_wanted(node, answer, settings.checkpoint_every):
+                committed = yield from last_checkpoint(node, training)
             committed = yield from _take_from_rank_0(node, training, committed, settings.timeout)
             state, has_state = training.restore(node, state, committed, node.group), True
             while not training.is_finished(state):
                 state = yield from train_step(node, training, state, all_reduce, buckets)
                 if state.step % settings.commit_every == 0 or training.is_finished(state):
                     committed = training.commit(node, state, node.group)
-                    if not training.is_finished(state) and (yield from newcomer_waits(node, settings.timeout)):
-                        break
+                yield from save_if_due(node, training, state, settings.checkpoint_every)
+                may_pause = committed is state and not training.is_finished(state)
+                if may_pause and (yield from newcomer_waits(node, settings.timeout)):
+                    break
         except (PeerLost, ReceiveTimeout) as error:
             # The collective has closed our connections, so that our neighbours learn of it too.
             accused = detection.accused_by(error)

@@ -50,6 +50,7 @@ from ringsim.strategies.rendezvous import (
     register,
 )
 from ringsim.strategies.ring import shares_in_ring_order
+from ringsim.strategies.ring_checkpoint import is_wanted, last_checkpoint, save_if_due
 from ringsim.strategies.training import Deployment, GaveUp, State, Training
 
 
@@ -71,7 +72,6 @@ class Recovery:
     `samples` samples together.
     """
 
-    step: int
     sources: tuple[int | None, ...]
     origin: Group | None = None
     contributors: tuple[int, ...] = ()
@@ -83,13 +83,16 @@ def recovery(standings: Sequence[Standing]) -> Recovery:
 
     >>> ahead, behind, back = Standing(4, False, True), Standing(3, False, True), Standing(0, False, False)
     >>> recovery([behind, ahead, behind, ahead, back])
-    Recovery(step=4, sources=(1, None, 3, None, 1), origin=None, contributors=(), samples=0)
+    Recovery(sources=(1, None, 3, None, 1), origin=None, contributors=(), samples=0)
     >>> failed = Standing(4, False, True, Part(Group(0, ()), 8))
     >>> recovery([failed, failed, back])
-    Recovery(step=4, sources=(None, None, 0), origin=Group(generation=0, members=()), contributors=(0, 1), samples=16)
+    Recovery(sources=(None, None, 0), origin=Group(generation=0, members=()), contributors=(0, 1), samples=16)
+    >>> recovery([back, back]).sources
+    (None, 0)
     """
-    # Nobody has had it before the first ring: then it is the state that all know from the seed.
-    holders = [rank for rank, standing in enumerate(standings) if standing.has_state] or [*range(len(standings))]
+    holders = [rank for rank, standing in enumerate(standings) if standing.has_state]
+    if not holders:  # Rank 0 gets it from the store; or, before the first ring, from the seed.
+        return Recovery((None, *[0] * (len(standings) - 1)))
     step = max(standings[rank].step for rank in holders)
     up_to_date = [rank for rank in holders if standings[rank].step == step]
     behind = [rank for rank in range(len(standings)) if rank not in up_to_date]
@@ -97,12 +100,12 @@ def recovery(standings: Sequence[Standing]) -> Recovery:
     sources = tuple(peers.get(rank) for rank in range(len(standings)))
     parts = [standings[rank].carries for rank in up_to_date]
     if up_to_date != holders or any(part is None or part.origin != parts[0].origin for part in parts):
-        return Recovery(step, sources)
+        return Recovery(sources)
     contributors = tuple(rank for rank in up_to_date if standings[rank].carries.samples is not None)
     samples = sum(standings[rank].carries.samples for rank in contributors)
     if not samples:
-        return Recovery(step, sources)  # All who had computed anything are gone.
-    return Recovery(step, sources, parts[0].origin, contributors, samples)
+        return Recovery(sources)  # All who had computed anything are gone.
+    return Recovery(sources, parts[0].origin, contributors, samples)
 
 
 def deploy(scenario: Scenario) -> Deployment:
@@ -118,6 +121,7 @@ def deploy(scenario: Scenario) -> Deployment:
         reset_limit=settings.reset_limit,
         cooldown_ns=cooldown_ns(settings.set_aside),
         heartbeat=settings.heartbeat,
+        is_saved=settings.checkpoint_every is not None,
     )
     return around_a_rendezvous(partial(worker, settings=settings), shares, rules)
 
@@ -168,12 +172,15 @@ def worker(node: Node, training: Training, settings: RingPeerRecovery) -> Operat
         detection.watch_neighbours(node, settings.heartbeat)
         found = recovery(answer.standings)
         try:
+            if is_wanted(node, answer, settings.checkpoint_every):
+                replica.state = yield from last_checkpoint(node, training)
             yield from _catch_up(node, training, replica, found, timeout_ns)
             while not training.is_finished(replica.state):
                 if replica.carried is not None:
                     yield from _finish_step(node, training, replica, found, timeout_ns)
                 else:
                     yield from _train_step(node, training, replica, timeout_ns)
+                yield from save_if_due(node, training, replica.state, settings.checkpoint_every)
                 if not training.is_finished(replica.state) and (yield from newcomer_waits(node, timeout_ns)):
                     break
         except (PeerLost, ReceiveTimeout) as error:

@@ -37,6 +37,7 @@ def deploy(scenario: Scenario) -> Deployment:
         reset_limit=settings.reset_limit,
         cooldown_ns=cooldown_ns(settings.set_aside),
         heartbeat=settings.heartbeat,
+        is_saved=settings.checkpoint_every is not None,
     )
     run = partial(worker, scenario=scenario, settings=settings)
     return around_a_rendezvous(run, shares_in_ring_order(scenario, [MACHINE]), rules)

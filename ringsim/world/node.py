@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import simpy
@@ -145,8 +146,8 @@ class SimNode:
 
     def save(self, name: str, payload: Any, size_bytes: int) -> Operation[None]:
         self.record("save_begin", name=name, size_bytes=size_bytes)
-        yield from self._world.store.save(name, payload, size_bytes, (self.address.index, 3), self.unless_paused)
-        self.record("save_end", name=name, size_bytes=size_bytes)
+        kept = partial(self.record, "save_end", name=name, size_bytes=size_bytes)
+        yield from self._world.store.save(name, payload, size_bytes, (self.address.index, 3), self.unless_paused, kept)
 
     def load(self, name: str) -> Operation[Any]:
         self.record("load_begin", name=name)

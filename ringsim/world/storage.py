@@ -62,14 +62,24 @@ class Store:
         self._versions: dict[str, _Version] = {}
 
     def save(
-        self, name: str, payload: Any, size_bytes: int, key: tuple[Any, ...], tell: Tell = _now
+        self,
+        name: str,
+        payload: Any,
+        size_bytes: int,
+        key: tuple[Any, ...],
+        tell: Tell = _now,
+        kept: Callable[[], None] = lambda: None,
     ) -> Operation[None]:
-        """Replace what is saved under `name`, once all of it is there. `tell` says when the waiter hears of it."""
+        """Replace what is saved under `name`, once all of it is there; then call `kept`.
+
+        `tell` says when the waiter hears of it: one that stands still does so later.
+        """
         version = _Version(payload, size_bytes)
 
         def replace() -> None:
             # Here and not in the process that waits: who is last at one instant is for the agenda to say.
             self._versions[name] = version
+            kept()
 
         yield from self._wait(key, tell)
         yield from self._transfer(size_bytes, key, replace, tell)
