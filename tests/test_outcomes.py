@@ -103,6 +103,8 @@ SERVER = {"name": "parameter_server"}
 DROPS, BACKUP = {**SERVER, "on_failure": "timeout", "timeout": "5 ms"}, {**SERVER, "on_failure": "backup"}
 SAVES, CHAIN = {**SERVER, "server": {"checkpoint_every": 2}}, {**SERVER, "server": {"replicas": 2}}
 
+BEATS = {"interval": "300 us", "timeout": "2 ms"}
+
 # In the all-reduce of the fourth step; and an instant at which all train.
 IN_RING, EARLY = {"step": 3, "segment": 2}, 4_500 * US
 Death = tuple[str, Any, str | None]  # who, when, and how long it is away
@@ -131,6 +133,25 @@ DEATHS: dict[tuple[str, str], list[Run]] = {
         (RING, [("node1", IN_RING, "20 ms")]),
     ],
     ("ring, elastic", "a worker"): [(ELASTIC, DIES)],
+    ("ring, abort, `heartbeat`", "a worker"): [({"name": "ring", "heartbeat": BEATS}, DIES)],
+    ("ring, elastic or peer_recovery, `heartbeat`", "a worker"): [
+        ({**policy, "heartbeat": {**BEATS, "by": by}}, DIES)
+        for policy in (ELASTIC, PEERS)
+        for by in ("neighbours", "rendezvous")
+    ],
+    ("ring, spares, `heartbeat`", "a member, and a spare is there"): [
+        ({**SPARES, "heartbeat": {**BEATS, "by": by}}, DIES) for by in ("neighbours", "rendezvous")
+    ],
+    ("ring, wait, `checkpoint_every`", "all who had the state, and restart"): [
+        ({**WAIT, "checkpoint_every": 2}, everybody(*ALL, back="2 ms"))
+    ],
+    (
+        "ring, elastic, spares or peer_recovery, `checkpoint_every`",
+        "all who had the state, and restart; with `set_aside`",
+    ): [
+        ({**policy, **AGAIN, "checkpoint_every": 2}, everybody(*ALL, back="2 ms"))
+        for policy in (ELASTIC, SPARES, PEERS)
+    ],
     ("ring, elastic", "so many that fewer than `min_workers` remain"): [({**ELASTIC, "min_workers": 4}, DIES)],
     ("ring, elastic", "a worker, and restarts; with `set_aside`"): [({**ELASTIC, **AGAIN}, RETURNS)],
     ("ring, elastic", "a worker, and restarts; without `set_aside`"): [(ELASTIC, RETURNS)],
@@ -211,6 +232,9 @@ def test_the_table_of_deaths(key: tuple[str, str], notice: str, cell: str) -> No
         faults = [crash(node, at, back, notice) for node, at, back in deaths]
         result = play(strategy, faults)
         found |= outcomes(words(result, undisturbed(strategy)))
+        if "heartbeats' `timeout`" in cell:
+            # Long before the timeouts of the ring, which are 5 ms each.
+            assert 0 < result.failures[0].detected_at_ns - result.failures[0].at_ns < 2_600 * US
         if notice == "reset" and "after one path latency" in cell:
             assert result.failures[0].detected_at_ns == result.failures[0].at_ns + PATH_NS
     assert found == said

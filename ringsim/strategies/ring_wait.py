@@ -8,7 +8,8 @@ It is the elastic ring (`ring_elastic.py`) whose least and greatest size are bot
 wait at the rendezvous for who is missing, if need be for ever. A machine that is back is taken at once, because nothing
 has gone on without it. So no step is ever taken by fewer: the batches, the learning rate and, but for the order of
 ranks and a rollback, the numbers are those of a run in which nobody died. What it costs is the time until the last one
-is back. If all die, or all but those who had not got the state yet, it is gone, unless it was saved. What is not here: anything of its own.
+is back. If all die, or all but those who had not got the state yet, it is gone, unless it was saved. What is not here:
+anything of its own.
 """
 
 from __future__ import annotations
