@@ -151,6 +151,27 @@ def test_a_congested_link_makes_the_detector_accuse_the_living(by: str) -> None:
     assert run({**narrow, "bandwidth": "900 Mbit/s"}).false_suspicions == 0
 
 
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_of_two_halves_that_the_rendezvous_reaches_one_goes_on(policy: str) -> None:
+    cut = {"kind": "partition", "groups": [["node0", "node1"], ["node2", "node3"]], "at": f"{DEATH_NS} ns"}
+    settings = {"timeout": "100 ms", "reset_limit": 9}
+    alone = simulate(watched(policy, "neighbours", [cut], **settings))
+    assert alone.outcome is Outcome.FINISHED
+    assert sizes(alone) == [4, 2]
+    by_rendezvous = simulate(watched(policy, "rendezvous", [cut], **settings))
+    assert by_rendezvous.outcome is Outcome.LOST, "which hears from everybody, and forms the same ring again and again"
+    assert "re-formed 10 times" in by_rendezvous.outcome_sentence
+
+
+def test_who_was_suspected_before_is_suspected_again_in_the_next_ring() -> None:
+    # Those on the other side come back for each commit, and each time somebody must miss them anew.
+    cut = {"kind": "partition", "groups": [["node0", "node1"], ["node2", "node3"]], "at": f"{DEATH_NS} ns"}
+    result = simulate(watched("elastic", "neighbours", [cut], set_aside={"cooldown": "0 s"}))
+    assert result.outcome is Outcome.FINISHED
+    assert result.virtual_time_ns < 3_600 * 10**9, "no other timeout helps"
+    assert result.false_suspicions > 8
+
+
 def test_heartbeats_cost_bytes_and_change_no_number() -> None:
     plain = training({"name": "ring", "on_failure": "elastic", "timeout": "1 h"}, nodes=4, steps=60)
     without = simulate(plain)

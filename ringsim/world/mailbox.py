@@ -3,7 +3,8 @@
 A connection is with a *life* (incarnation) of a peer, and inside a collective also with a *generation* of the group.
 Messages that came before a connection broke can still be read; after them comes PeerLost.
 
-A life that is *suspected* may well be up. Who suspects it has closed the connection of the group's generation for good.
+A life that is *suspected* may well be up. Who suspects it has closed the connection of the group's generation for good,
+and leaves the collective that it is in, whoever it waits for there.
 Outside of groups the next message, either way, makes a new connection and takes the suspicion back. What is not here:
 waiting (`node.py`), travelling (`network.py`), and who suspects whom (`heartbeat.py`).
 """
@@ -49,6 +50,7 @@ class Mailbox:
     _restarted: dict[str, int] = field(default_factory=dict)  # ... known because a later life answered
     _suspected: dict[str, int] = field(default_factory=dict)  # peer -> its latest life that is taken for lost
     _closed: dict[tuple[str, int], None] = field(default_factory=dict)  # (peer, generation) that either has left
+    _missed: dict[int, str] = field(default_factory=dict)  # generation -> the first of its members that was suspected
     has_bad_news: bool = False  # some connection is broken
     _view: dict[str, int] = field(default_factory=dict)  # peer -> the life of it that we talk to
 
@@ -80,6 +82,7 @@ class Mailbox:
         group = self.group
         if group is not None and Member(peer, incarnation) in group.members:
             self._closed[peer, group.generation] = None
+            self._missed.setdefault(group.generation, peer)
         if self._view.get(peer, 0) <= incarnation:
             self._unread.append(_Lost(peer))
 
@@ -106,8 +109,11 @@ class Mailbox:
         self.has_bad_news = True
 
     def join(self, group: Group) -> None:
-        """Talk to the members of `group` in collectives from now on."""
+        """Talk to the members of `group` in collectives from now on, by new connections: none is suspected yet."""
         self.group = group
+        for name, incarnation in group.members:
+            if self._suspected.get(name, -1) <= incarnation:
+                self._suspected.pop(name, None)
         self._closed = {key: None for key in self._closed if key[1] >= group.generation}
 
     def meet(self, peers: Iterable[Member]) -> None:
@@ -149,6 +155,11 @@ class Mailbox:
         """Raise PeerLost if the connection to `peer` is broken."""
         if self._is_lost(peer, channel):
             raise self._lost_error(peer)
+
+    def check_group(self, generation: int) -> None:
+        """Raise Suspected if a member of this generation is taken for lost, though perhaps nobody waits for it."""
+        if generation in self._missed:
+            raise Suspected(self._missed[generation])
 
     def _is_lost(self, peer: str, channel: Channel) -> bool:
         if channel is not None and (peer, channel) in self._closed:

@@ -180,12 +180,14 @@ class Seat:
             self._go(None)
 
     def _check(self, *peers: str) -> None:
-        for peer in peers:
-            try:
-                self.node.mailbox.check(peer, self.stage.group.generation)
-            except PeerLost:
-                self.node.record("peer_lost", peer=peer)
-                raise
+        mailbox, generation = self.node.mailbox, self.stage.group.generation
+        try:
+            mailbox.check_group(generation)
+            for peer in peers:
+                mailbox.check(peer, generation)
+        except PeerLost as lost:
+            self.node.record("peer_lost", peer=lost.peer)
+            raise
 
     def _set_timer(self, timeout_ns: int | None, source: str) -> None:
         """Give up this wait after `timeout_ns`. One entry in the agenda serves many waits, each later than the last."""
