@@ -35,8 +35,8 @@ def seconds(result: Result) -> float:
 
 
 def ring_sizes(result: Result) -> list[int]:
-    """Return how many gradients the updates were made of, each size once for as long as it lasted."""
-    return [size for size, _ in groupby(row.world_size for row in result.metrics)]
+    """Return how many gradients the updates that count were made of, each size once for as long as it lasted."""
+    return [size for size, _ in groupby(row.world_size for row in result.metrics if row.committed)]
 
 
 def same_parameters(one: Result, other: Result) -> bool:
@@ -229,6 +229,26 @@ def test_a_slow_machine_costs_more_than_a_dead_one() -> None:
     assert [seconds(run) for run in (slow, dead, played("slow_link", "faults=[]"))] == [83.2, 39.9, 34.9]
     assert slow.failures[0].detected_at_ns is None
     assert (ring_sizes(slow), ring_sizes(dead)) == ([4], [4, 3])
+
+
+def test_a_false_alarm_costs_a_machine_or_two_re_forms_or_some_patience() -> None:
+    alarmed = played("false_alarm")
+    back = played("false_alarm", "strategy.set_aside={cooldown: 0 s}")
+    patient = played("false_alarm", "strategy.heartbeat.timeout=5 s")
+    without = played("false_alarm", "strategy.heartbeat=null")
+    took = [round(seconds(run), 1) for run in (alarmed, back, patient)]
+    assert took == [40.8, 36.8, 36.9]
+    assert [ring_sizes(run) for run in (alarmed, back, patient)] == [[4, 3], [4, 3, 4], [4]]
+    assert (alarmed.false_suspicions > 0, back.false_suspicions > 0, patient.false_suspicions) == (True, True, 0)
+    assert patient.samples.repeated == 0
+    (failure,) = back.failures
+    assert failure.detected_at_ns is not None
+    assert failure.resumed_at_ns is not None
+    assert failure.recovered_at_ns is not None
+    assert failure.ended_at_ns is not None
+    assert failure.resumed_at_ns - failure.detected_at_ns == pytest.approx(0.3 * 10**9, abs=0.05 * 10**9)
+    assert failure.recovered_at_ns - failure.ended_at_ns == pytest.approx(0.7 * 10**9, abs=0.05 * 10**9)
+    assert patient.virtual_time_ns - without.virtual_time_ns == pytest.approx(0.02 * 10**9, abs=0.005 * 10**9)
 
 
 @pytest.mark.parametrize("name", NAMES)
