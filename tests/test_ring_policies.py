@@ -68,6 +68,7 @@ def lineage(events: Iterable[Event]) -> dict[int, int]:
     or was sent by a peer. For the policies without commits; the trace must have its messages.
     """
     replica: dict[str, dict[int, int]] = defaultdict(dict)
+    leaving: dict[tuple[str, str], dict[int, int]] = {}
     sent: dict[str, dict[int, int]] = {}
     saved: dict[int, int] = {}
     furthest: dict[int, int] = {}
@@ -75,8 +76,10 @@ def lineage(events: Iterable[Event]) -> dict[int, int]:
         fields, node = event.fields, event.node
         if event.kind == "restart":
             replica[node] = {}
+        elif event.kind == "depart" and fields["tag"].endswith(", 'copy')"):
+            leaving[node, fields["to"]] = dict(replica[node])  # It may arrive when its sender is dead.
         elif event.kind == "deliver" and fields["tag"].endswith(", 'copy')"):
-            sent[node] = dict(replica[fields["source"]])
+            sent[node] = leaving[fields["source"], node]
         elif event.kind == "save_end":
             saved = dict(replica[node])
         elif event.kind == "load_end":
