@@ -1,4 +1,4 @@
-"""Commands of the command line that have a file of their own, and what all commands share (`wiring.py`).
+"""The commands of the command line, by what they are for, and what all of them share (`wiring.py`).
 
-What is not here: the other commands, and how a mistake becomes an exit code (`cli.py`).
+What is not here: how a mistake becomes an exit code (`cli.py`).
 """

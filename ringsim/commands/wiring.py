@@ -1,4 +1,4 @@
-"""What commands share: their options, reading a scenario, showing a table, and Ctrl-C.
+"""What commands share: their options, reading and playing a scenario, showing a table, and Ctrl-C.
 
 What is not here: any command.
 """
@@ -19,7 +19,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ringsim.result import Result
     from ringsim.scenario_file import Loaded
+    from ringsim.trace import Event
 
 FAULT_IN_RINGSIM, COULD_NOT_FINISH, NOT_MET, CTRL_C = 1, 4, 5, 130
 
@@ -83,3 +85,25 @@ def ctrl_c() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
+
+
+def play(loaded: Loaded, trace: Any, *, shown: bool, fidelity: Any = "auto") -> Result:
+    """Play a scenario, with a progress bar if `shown`; Ctrl-C stops it."""
+    from ringsim.report.progress import progress
+    from ringsim.simulation import simulate
+
+    with progress(loaded.scenario, shown=shown) as watch, ctrl_c() as pressed:
+
+        def look(event: Event) -> None:
+            if pressed:
+                raise KeyboardInterrupt
+            if watch is not None:
+                watch(event)
+
+        return simulate(loaded.scenario, trace=trace, fidelity=fidelity, watch=look)
+
+
+def arguments(file: str, overrides: Sequence[str], seed: int | None) -> list[str]:
+    """Return what a command that plays this scenario is given."""
+    sets = [part for override in overrides for part in ("--set", override)]
+    return [file, *sets, *([] if seed is None else ["--seed", str(seed)])]
