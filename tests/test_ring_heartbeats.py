@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from worlds import MS, US, crash, select, training
 
-from ringsim import parse
+from ringsim import invariants, parse
 from ringsim.errors import ScenarioInvalid
 from ringsim.result import Outcome, Result
 from ringsim.scenario import Scenario
@@ -136,6 +136,32 @@ def test_who_was_wrongly_suspected_never_brings_its_own_history_back() -> None:
     back = select(result.trace, "world", "node1")[-1]
     (restored,) = select(result.trace, "restore", "node1", generation=back.fields["generation"])
     assert restored.fields["step"] > restored.fields["from_step"]
+
+
+@pytest.mark.parametrize("aside", [None, {"cooldown": "0 s"}, {"cooldown": "1 h"}])
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_the_end_of_an_abandoned_history_is_no_result(policy: str, by: str, aside: Any) -> None:
+    # At some of these instants node0 has all that it needs for the last update, and node1, who suspects it, has not.
+    plain = simulate(watched(policy, by, nodes=2))
+    begun_ns = select(plain.trace, "step_begin", "node0", step=59)[0].time_ns
+    abandoned = 0
+    for at_ns in range(begun_ns + 800 * US, plain.virtual_time_ns, 100 * US):
+        stands_still = {"kind": "pause", "node": "node0", "at": f"{at_ns} ns", "lasts": "30 ms"}
+        result = simulate(watched(policy, by, [stands_still], nodes=2, set_aside=aside))
+        assert result.outcome is Outcome.FINISHED
+        assert invariants.broken(result) == {}
+        abandoned += len({event.fields["generation"] for event in select(result.trace, "update", step=60)}) > 1
+    assert abandoned > 0
+
+
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_nobody_goes_on_without_the_only_member_of_a_ring(policy: str) -> None:
+    stands_still = {"kind": "pause", "node": "node0", "at": f"{DEATH_NS} ns", "lasts": "60 ms"}
+    result = simulate(watched(policy, "rendezvous", [crash("node1", 10 * MS), stands_still], nodes=2))
+    assert result.false_suspicions == 1
+    assert result.outcome is Outcome.FINISHED
+    assert sizes(result) == [2, 1]
 
 
 @pytest.mark.parametrize("by", ["neighbours", "rendezvous"])

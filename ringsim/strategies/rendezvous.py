@@ -95,7 +95,17 @@ class _SetAside:
 
 @dataclass(frozen=True)
 class JobOver:
-    """The rendezvous' answer to everybody when all have finished, or to one it will never take again."""
+    """The rendezvous' answer to everybody when all have finished, or to one it will never take again.
+
+    `finishers` have the result. Who was wrongly given up may have come to an end as well, but of a history that the
+    others have not gone on from.
+    """
+
+    finishers: tuple[Member, ...] = ()
+
+    def is_result_of(self, node: Node) -> bool:
+        """Say whether what this node ended with is the result."""
+        return Member(node.name, node.incarnation) in self.finishers
 
 
 _Answer = Ring | _SetAside | JobOver | GaveUp
@@ -176,7 +186,7 @@ def rendezvous(node: Node, training: Training, rules: Rules, workers: tuple[str,
         if not survivors and ring.generation >= 0 and not rules.is_saved:
             return (yield from lobby.close(GaveUp("nobody is left of the last ring, who had the state")))
         if lobby.have_finished(survivors):
-            return (yield from lobby.close(JobOver()))
+            return (yield from lobby.close(JobOver(survivors)))
         newcomers = tuple(
             Member(name, registration.incarnation)
             for name, registration in lobby.present.items()
@@ -310,7 +320,9 @@ class _Lobby:
             # It has died since we heard of it, perhaps without anybody noticing.
             self._lives[name] = registration.incarnation
             self._give_up([name])
-        if name in self._failed and not self._rules.forgives:
+        # Nobody has gone on without the only member of a ring.
+        is_forgiven = self._rules.forgives or ring.members == (Member(name, registration.incarnation),)
+        if name in self._failed and not is_forgiven:
             self._set_aside(name)
             return
         self._failed.pop(name, None)
