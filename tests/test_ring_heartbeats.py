@@ -203,3 +203,19 @@ strategy:
     sentence = r"<scenario>:6:24: strategy.heartbeat.timeout: must be more than the interval, 100 ms, or everybody"
     with pytest.raises(ScenarioInvalid, match=sentence):
         parse(text)
+
+
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_who_waits_in_a_tree_for_the_dead_is_told_too(policy: str, by: str) -> None:
+    # In the one-byte broadcast node3 waits for node1, which is no neighbour of its.
+    plain = simulate(watched(policy, by))
+    votes = [e.time_ns for e in select(plain.trace, "collective_enter", "node1") if e.fields["plan"] == "broadcast"]
+    late = 0
+    for died_ns in range(votes[20] - 40 * US, votes[20] + 120 * US, 20 * US):
+        result = simulate(watched(policy, by, [crash("node1", died_ns, notice="silence")], timeout="1 s"))
+        (failure,) = result.failures
+        assert failure.resumed_at_ns is not None
+        assert failure.resumed_at_ns - died_ns < TIMEOUT_NS + 10 * MS
+        late += bool(select(result.trace, "peer_lost", "node3", peer="node1"))
+    assert late > 0

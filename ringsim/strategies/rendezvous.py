@@ -308,12 +308,16 @@ class _Lobby:
             self._failed[name] = None
 
     def _suspect(self, name: str, ring: Group) -> None:
-        """Give up who is silent, let its neighbours leave the ring, and tell it so, in case that it is alive."""
+        """Give up who is silent, let the others leave the ring, and tell it so, in case that it is alive."""
         has_asked = name in self.present
-        self._give_up([name])
-        detection.tell_neighbours(self._node, ring, name)
+        self._condemn(name, ring)
         if has_asked:
             self._set_aside(name)
+
+    def _condemn(self, name: str, ring: Group) -> None:
+        self._give_up([name])
+        if name in ring.ranks:
+            detection.tell_ring(self._node, ring, ring.members[ring.ranks[name]])
 
     def _welcome(self, name: str, registration: _Registration, ring: Group) -> None:
         if registration.incarnation > self._lives.get(name, 0):
@@ -332,7 +336,7 @@ class _Lobby:
         accused = registration.standing.accused
         # Who is in no ring speaks of one that has been re-formed since.
         if accused in self._missing and Member(name, registration.incarnation) in ring.members:
-            self._give_up([accused])
+            self._condemn(accused, ring)
         if self._missing and not self.survivors(ring) and len(self._missing) < self._rules.most:
             # The ring trains, and is short: rank 0 tells the others at their next commit that somebody waits.
             self._node.send(ring.names[0], None, _CONTROL_BYTES, tag=_newcomer(ring))
