@@ -122,6 +122,20 @@ def test_a_machine_that_stands_still_is_suspected_wrongly(policy: str, by: str) 
 
 
 @pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+def test_who_was_wrongly_suspected_is_missed_again_when_it_dies(by: str) -> None:
+    stands_still = {"kind": "pause", "node": "node1", "at": f"{DEATH_NS} ns", "lasts": "60 ms"}
+    for died_ns in (120 * MS, 121 * MS):
+        dead = crash("node1", died_ns, "200 ms", notice="silence")
+        result = simulate(watched("wait", by, [stands_still, dead], timeout="1 s"))
+        assert result.outcome is Outcome.FINISHED
+        detected_ns = result.failures[1].detected_at_ns
+        assert detected_ns is not None
+        assert detected_ns < died_ns + TIMEOUT_NS + 2 * MS
+        assert result.failures[1].resumed_at_ns is not None
+        assert result.failures[1].resumed_at_ns < died_ns + 210 * MS
+
+
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
 def test_without_set_aside_a_false_suspicion_is_for_good(by: str) -> None:
     stands_still = {"kind": "pause", "node": "node1", "at": f"{DEATH_NS} ns", "lasts": "60 ms"}
     result = simulate(watched("elastic", by, [stands_still]))

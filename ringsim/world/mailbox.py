@@ -4,7 +4,8 @@ A connection is with a *life* (incarnation) of a peer, and inside a collective a
 Messages that came before a connection broke can still be read; after them comes PeerLost.
 
 A life that is *suspected* may well be up. Who suspects it has closed the connection of the group's generation for good.
-Outside of groups the next message, either way, makes a new connection and takes the suspicion back. What is not here:
+Outside of groups the next message, either way, makes a new connection and takes the suspicion back; so does the next
+group that both are in. What is not here:
 waiting (`node.py`), travelling (`network.py`), and who suspects whom (`heartbeat.py`).
 """
 
@@ -108,6 +109,10 @@ class Mailbox:
     def join(self, group: Group) -> None:
         """Talk to the members of `group` in collectives from now on."""
         self.group = group
+        # Its connections are new: who was taken for lost before can be missed again.
+        for peer, incarnation in group.members:
+            if self._suspected.get(peer) == incarnation:
+                del self._suspected[peer]
         self._closed = {key: None for key in self._closed if key[1] >= group.generation}
 
     def meet(self, peers: Iterable[Member]) -> None:
