@@ -242,10 +242,7 @@ class _Lobby:
         return tuple(member for member in ring.members if self._is_survivor(member))
 
     def _is_survivor(self, member: Member) -> bool:
-        registration = self.present.get(member.name)
-        if registration is None or registration.incarnation != member.incarnation:
-            return False
-        return registration.standing.has_state
+        return self._is_here(member) and self.present[member.name].standing.has_state
 
     def have_finished(self, survivors: tuple[Member, ...]) -> bool:
         """Say whether the task is done for all who are left of a ring."""
@@ -281,14 +278,20 @@ class _Lobby:
 
     def _may_train_elsewhere(self, ring: Group) -> bool:
         """Say whether the ring that nobody comes from may go on without us; beside it there must be no second one."""
-        if not self._rules.is_saved or ring.generation < 0 or self.survivors(ring):
+        if not self._rules.is_saved or ring.generation < 0 or self._has_ended(ring):
             return False
-        return not all(self._is_here_or_over(member) for member in ring.members)
+        return not all(self._is_over(member) for member in ring.members)
 
-    def _is_here_or_over(self, member: Member) -> bool:
+    def _has_ended(self, ring: Group) -> bool:
+        """Say whether a member has left the ring: it makes no further step, nor has made one if that has no state."""
+        return any(self._is_here(member) for member in ring.members)
+
+    def _is_here(self, member: Member) -> bool:
+        return member.name in self.present and self.present[member.name].incarnation == member.incarnation
+
+    def _is_over(self, member: Member) -> bool:
         name, life = member
-        is_over = self._over.get(name, -1) >= life or self._lives.get(name, 0) > life
-        return is_over or (name in self.present and self.present[name].incarnation == life)
+        return self._over.get(name, -1) >= life or self._lives.get(name, 0) > life
 
     def _expected(self) -> list[str]:
         """Return without whom it cannot go on."""
@@ -297,9 +300,9 @@ class _Lobby:
     def _patience_ns(self, ring: Group) -> int | None:
         if not self._missing:
             return self._rules.patience_ns  # too few, but more may come
-        if self.survivors(ring):
+        if self.survivors(ring) or (self._rules.is_saved and self._has_ended(ring)):
             return self._rules.timeout_ns  # some have given the ring up; who does not follow is dead
-        return None  # the ring trains
+        return None  # the ring trains, or nothing can be done without those who have the state
 
     def _give_up(self, names: Iterable[str]) -> None:
         for name in names:
