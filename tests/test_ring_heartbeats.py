@@ -233,3 +233,16 @@ def test_who_waits_in_a_tree_for_the_dead_is_told_too(policy: str, by: str) -> N
         assert failure.resumed_at_ns - died_ns < TIMEOUT_NS + 10 * MS
         late += bool(select(result.trace, "peer_lost", "node3", peer="node1"))
     assert late > 0
+
+
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+def test_who_is_back_before_anybody_missed_it_is_waited_for_no_longer(by: str) -> None:
+    # In the one-byte broadcast node2 waits for node0, of which only its neighbours would learn that it has restarted.
+    plain = simulate(watched("elastic", by))
+    (vote_ns, *_) = [e.time_ns for e in select(plain.trace, "collective_enter", "node0", plan="broadcast")][20:]
+    for died_ns in range(vote_ns - 40 * US, vote_ns + 120 * US, 20 * US):
+        back = crash("node0", died_ns, "50 us", notice="silence")
+        result = simulate(watched("wait", by, [back], timeout=None))
+        assert result.outcome is Outcome.FINISHED
+        assert result.failures[0].resumed_at_ns is not None
+        assert result.failures[0].resumed_at_ns - died_ns < TIMEOUT_NS + 10 * MS

@@ -318,15 +318,17 @@ class _Lobby:
             self._set_aside(name)
 
     def _condemn(self, name: str, ring: Group) -> None:
+        """Give up who is taken for lost, or was, and tell those in the ring, if none of us has had a reset."""
+        is_news = name in self._missing
         self._give_up([name])
-        if name in ring.ranks:
+        if is_news and self._rules.heartbeat is not None:
             detection.tell_ring(self._node, ring, ring.members[ring.ranks[name]])
 
     def _welcome(self, name: str, registration: _Registration, ring: Group) -> None:
         if registration.incarnation > self._lives.get(name, 0):
             # It has died since we heard of it, perhaps without anybody noticing.
             self._lives[name] = registration.incarnation
-            self._give_up([name])
+            self._condemn(name, ring)
         # Nobody has gone on without the only member of a ring.
         is_forgiven = self._rules.forgives or ring.members == (Member(name, registration.incarnation),)
         if name in self._failed and not is_forgiven:
