@@ -5,8 +5,8 @@
                                                       has it accuses the suspect at the rendezvous
     rendezvous    a, b, c ─♥─► rendezvous             it watches everybody itself
 
-Of whoever is given up in one of these ways, or because its next life has come, the rendezvous tells all in the ring: in a
-broadcast or a copy one may wait for another who is no neighbour.
+Of whoever is given up in one of these ways, or because its next life has come, the rendezvous tells all in the ring: in
+a broadcast or a copy one may wait for another who is no neighbour.
 
 In an interval a ring of N sends 2N heartbeats, two on each direction of a star's links. A rendezvous takes N on its one
 link, and is the only one that accuses anybody (torchft's lighthouse is one: 100 ms, and dead after 5 s). In all
