@@ -230,7 +230,8 @@ def _ledger(result: Result) -> _Ledger:
                 if key not in steps:
                     _inherit(steps, key, result)
                 steps[key].world_size = fields["world_size"]
-    for key in [key for key, step in steps.items() if not step.contributors]:
+    # In order, because one may go on with what the one before it went on with. (It may be told of first.)
+    for key in sorted(key for key, step in steps.items() if not step.contributors):
         _inherit(steps, key, result)
     histories = dict(_histories(result))
     positions: dict[_Key, int] = {}

@@ -22,7 +22,7 @@ from ringsim.node import Member, Node, Operation
 from ringsim.scenario import Heartbeat, Host, NeighbourHeartbeat, Scenario, worker_names
 from ringsim.simulation import simulate
 from ringsim.strategies.buckets import plan
-from ringsim.strategies.detection import report, tell_neighbours, watch_neighbours, watch_ring
+from ringsim.strategies.detection import report, tell_ring, watch_neighbours, watch_ring
 from ringsim.strategies.ring import train_step
 from ringsim.strategies.training import State, Training
 from ringsim.trace import Event
@@ -595,7 +595,7 @@ def with_rendezvous(faults: list[Mapping[str, Any]], mute: str | None = None) ->
                 present.append(message.source)
                 missing.pop(message.source, None)
             except PeerLost as lost:
-                tell_neighbours(node, group, lost.peer)
+                tell_ring(node, group, group.members[group.ranks[lost.peer]])
                 missing.pop(lost.peer, None)
         for name in present:
             node.send(name, "re-form", 64, tag="answer")
@@ -612,13 +612,13 @@ def with_rendezvous(faults: list[Mapping[str, Any]], mute: str | None = None) ->
     )
 
 
-def test_a_rendezvous_tells_the_neighbours_of_the_dead_one() -> None:
+def test_a_rendezvous_tells_all_in_the_ring_who_is_dead() -> None:
     story = with_rendezvous([crash("node2", 200 * MS + 5 * MS, notice="silence")])
     (suspicion,) = story.of("suspect")
     # Four beats meet on the rendezvous' link, so each leaves in four times the time.
     assert suspicion.time_ns == 200 * MS + 4 * LEAVING + LATENCY + 100 * MS
-    # It sends both verdicts at once, and they share its link.
-    hop = 2 * LEAVING + LATENCY
+    # It sends all verdicts at once, and they share its link.
+    hop = 3 * LEAVING + LATENCY
     lost = {(event.node, event.fields["peer"]): event.time_ns - suspicion.time_ns for event in story.of("peer_lost")}
     assert lost == {
         ("rendezvous", "node2"): 0,
@@ -626,7 +626,7 @@ def test_a_rendezvous_tells_the_neighbours_of_the_dead_one() -> None:
         ("node3", "node2"): hop,
         ("node0", "node1"): hop + LATENCY,
     }
-    assert len(story.of("deliver", tag="lost")) == 2
+    assert len(story.of("deliver", tag="lost")) == 3
     answers = {name: answer for name, (_, answer) in story.played.results.items()}
     assert answers == dict.fromkeys(["node0", "node1", "node3"], "re-form")
     assert false_suspicions(story.events) == 0

@@ -13,6 +13,7 @@ from worlds import MS, US, cluster, crash, play_collective, results_in_rank_orde
 
 from ringsim.collectives.peer_copy import PeerCopy
 from ringsim.errors import InvariantBroken
+from ringsim.invariants import broken
 from ringsim.learning.engine import Engine
 from ringsim.node import Group, Member
 from ringsim.result import Outcome, Result
@@ -282,3 +283,14 @@ def test_the_death_of_one_who_copies_is_like_any_other(copier, notice, lost, rep
     assert result.outcome is Outcome.FINISHED
     assert (result.samples.lost, result.samples.repeated) == (lost, repeated)
     assert [(row.generation, row.committed) for row in result.metrics if row.step == 3] == [(0, True)]
+
+
+def test_a_ring_may_tell_of_what_it_carries_on_after_the_next_one_has_done_so():
+    # node0 gets word of ring 1 only when the partition is over; by then node1 has gone on alone, in ring 2.
+    parted = {"kind": "partition", "groups": [["rendezvous", "node1"], ["node0", "node2"]], "lasts": "1 ms"}
+    faults = [crash("node2", 1_100 * US), {**parted, "at": "1300 us"}]
+    result = simulate(ring("peer_recovery", faults, nodes=3, timeout="300 us", set_aside={"cooldown": "0 ns"}))
+    told = {e.fields["generation"]: e.time_ns for e in select(result.trace, "dropped", step=0, worker="node2")}
+    assert told[1] > told[2]
+    assert result.outcome is Outcome.FINISHED
+    assert broken(result) == {}

@@ -147,3 +147,17 @@ def test_who_may_be_alive_is_not_waited_for_for_ever() -> None:
     result = simulate(saving("elastic", [back, *stands_still], heartbeat=beats))
     assert result.outcome is Outcome.LOST
     assert "though some of it may be alive, and nobody came for 300 ms" in result.outcome_sentence
+
+
+@pytest.mark.parametrize("beats", [None, "neighbours", "rendezvous"])
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_who_dies_in_silence_while_it_loads_is_not_waited_for_for_ever(policy: str, beats: str | None) -> None:
+    more: dict[str, Any] = {"min_workers": 2}
+    if beats is not None:
+        more["heartbeat"] = {"interval": "1 ms", "timeout": "5 ms", "by": beats}
+    all_dead = all_die(begun(policy, 10) + MS // 2)
+    (load,) = select(simulate(saving(policy, all_dead, **more)).trace, "load_begin")
+    result = simulate(saving(policy, [*all_dead, crash(load.node, load.time_ns + MS, notice="silence")], **more))
+    assert result.outcome is Outcome.FINISHED
+    assert result.checkpoints.loads == 1
+    assert invariants.broken(result) == {}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from worlds import MS, US, crash, select, training
 
-from ringsim import parse
+from ringsim import invariants, parse
 from ringsim.errors import ScenarioInvalid
 from ringsim.result import Outcome, Result
 from ringsim.scenario import Scenario
@@ -122,6 +122,20 @@ def test_a_machine_that_stands_still_is_suspected_wrongly(policy: str, by: str) 
 
 
 @pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+def test_who_was_wrongly_suspected_is_missed_again_when_it_dies(by: str) -> None:
+    stands_still = {"kind": "pause", "node": "node1", "at": f"{DEATH_NS} ns", "lasts": "60 ms"}
+    for died_ns in (120 * MS, 121 * MS):
+        dead = crash("node1", died_ns, "200 ms", notice="silence")
+        result = simulate(watched("wait", by, [stands_still, dead], timeout="1 s"))
+        assert result.outcome is Outcome.FINISHED
+        detected_ns = result.failures[1].detected_at_ns
+        assert detected_ns is not None
+        assert detected_ns < died_ns + TIMEOUT_NS + 2 * MS
+        assert result.failures[1].resumed_at_ns is not None
+        assert result.failures[1].resumed_at_ns < died_ns + 210 * MS
+
+
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
 def test_without_set_aside_a_false_suspicion_is_for_good(by: str) -> None:
     stands_still = {"kind": "pause", "node": "node1", "at": f"{DEATH_NS} ns", "lasts": "60 ms"}
     result = simulate(watched("elastic", by, [stands_still]))
@@ -136,6 +150,32 @@ def test_who_was_wrongly_suspected_never_brings_its_own_history_back() -> None:
     back = select(result.trace, "world", "node1")[-1]
     (restored,) = select(result.trace, "restore", "node1", generation=back.fields["generation"])
     assert restored.fields["step"] > restored.fields["from_step"]
+
+
+@pytest.mark.parametrize("aside", [None, {"cooldown": "0 s"}, {"cooldown": "1 h"}])
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_the_end_of_an_abandoned_history_is_no_result(policy: str, by: str, aside: Any) -> None:
+    # At some of these instants node0 has all that it needs for the last update, and node1, who suspects it, has not.
+    plain = simulate(watched(policy, by, nodes=2))
+    begun_ns = select(plain.trace, "step_begin", "node0", step=59)[0].time_ns
+    abandoned = 0
+    for at_ns in range(begun_ns + 800 * US, plain.virtual_time_ns, 100 * US):
+        stands_still = {"kind": "pause", "node": "node0", "at": f"{at_ns} ns", "lasts": "30 ms"}
+        result = simulate(watched(policy, by, [stands_still], nodes=2, set_aside=aside))
+        assert result.outcome is Outcome.FINISHED
+        assert invariants.broken(result) == {}
+        abandoned += len({event.fields["generation"] for event in select(result.trace, "update", step=60)}) > 1
+    assert abandoned > 0
+
+
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_nobody_goes_on_without_the_only_member_of_a_ring(policy: str) -> None:
+    stands_still = {"kind": "pause", "node": "node0", "at": f"{DEATH_NS} ns", "lasts": "60 ms"}
+    result = simulate(watched(policy, "rendezvous", [crash("node1", 10 * MS), stands_still], nodes=2))
+    assert result.false_suspicions == 1
+    assert result.outcome is Outcome.FINISHED
+    assert sizes(result) == [2, 1]
 
 
 @pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
@@ -198,3 +238,32 @@ strategy:
     sentence = r"<scenario>:6:24: strategy.heartbeat.timeout: must be more than the interval, 100 ms, or everybody"
     with pytest.raises(ScenarioInvalid, match=sentence):
         parse(text)
+
+
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_who_waits_in_a_tree_for_the_dead_is_told_too(policy: str, by: str) -> None:
+    # In the one-byte broadcast node3 waits for node1, which is no neighbour of its.
+    plain = simulate(watched(policy, by))
+    votes = [e.time_ns for e in select(plain.trace, "collective_enter", "node1") if e.fields["plan"] == "broadcast"]
+    late = 0
+    for died_ns in range(votes[20] - 40 * US, votes[20] + 120 * US, 20 * US):
+        result = simulate(watched(policy, by, [crash("node1", died_ns, notice="silence")], timeout="1 s"))
+        (failure,) = result.failures
+        assert failure.resumed_at_ns is not None
+        assert failure.resumed_at_ns - died_ns < TIMEOUT_NS + 10 * MS
+        late += bool(select(result.trace, "peer_lost", "node3", peer="node1"))
+    assert late > 0
+
+
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+def test_who_is_back_before_anybody_missed_it_is_waited_for_no_longer(by: str) -> None:
+    # In the one-byte broadcast node2 waits for node0, of which only its neighbours would learn that it has restarted.
+    plain = simulate(watched("elastic", by))
+    (vote_ns, *_) = [e.time_ns for e in select(plain.trace, "collective_enter", "node0", plan="broadcast")][20:]
+    for died_ns in range(vote_ns - 40 * US, vote_ns + 120 * US, 20 * US):
+        back = crash("node0", died_ns, "50 us", notice="silence")
+        result = simulate(watched("wait", by, [back], timeout=None))
+        assert result.outcome is Outcome.FINISHED
+        assert result.failures[0].resumed_at_ns is not None
+        assert result.failures[0].resumed_at_ns - died_ns < TIMEOUT_NS + 10 * MS

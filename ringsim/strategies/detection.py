@@ -3,7 +3,10 @@
     neighbours    a ─♥─► b ─♥─► c ─♥─► a, and back    each member watches those it sends to and receives from; a
                                                       suspicion runs round the ring like any other error, and whoever
                                                       has it accuses the suspect at the rendezvous
-    rendezvous    a, b, c ─♥─► rendezvous             it watches everybody, and tells the neighbours of the lost one
+    rendezvous    a, b, c ─♥─► rendezvous             it watches everybody itself
+
+Of whoever is given up in one of these ways, or because its next life has come, the rendezvous tells all in the ring: in
+a broadcast or a copy one may wait for another who is no neighbour.
 
 In an interval a ring of N sends 2N heartbeats, two on each direction of a star's links. A rendezvous takes N on its one
 link, and is the only one that accuses anybody (torchft's lighthouse is one: 100 ms, and dead after 5 s). In all
@@ -69,9 +72,8 @@ def watch_ring(node: Node, ring: Group, heartbeat: Heartbeat | None) -> None:
         node.watch(ring.members, heartbeat.timeout)
 
 
-def tell_neighbours(node: Node, ring: Group, lost: str) -> None:
-    """Let the neighbours of a lost member leave the ring, so that the others learn of it."""
-    if lost in ring.ranks:
-        member = ring.members[ring.ranks[lost]]
-        for neighbour in neighbours(ring, lost):
-            node.tell_lost(neighbour, member)
+def tell_ring(node: Node, ring: Group, lost: Member) -> None:
+    """Let all others leave a ring of which one is lost: in a tree, more than its neighbours wait for it."""
+    for member in ring.members:
+        if member != lost:
+            node.tell_lost(member, lost)

@@ -95,7 +95,17 @@ class _SetAside:
 
 @dataclass(frozen=True)
 class JobOver:
-    """The rendezvous' answer to everybody when all have finished, or to one it will never take again."""
+    """The rendezvous' answer to everybody when all have finished, or to one it will never take again.
+
+    `finishers` have the result. Who was wrongly given up may have come to an end as well, but of a history that the
+    others have not gone on from.
+    """
+
+    finishers: tuple[Member, ...] = ()
+
+    def is_result_of(self, node: Node) -> bool:
+        """Say whether what this node ended with is the result."""
+        return Member(node.name, node.incarnation) in self.finishers
 
 
 _Answer = Ring | _SetAside | JobOver | GaveUp
@@ -176,7 +186,7 @@ def rendezvous(node: Node, training: Training, rules: Rules, workers: tuple[str,
         if not survivors and ring.generation >= 0 and not rules.is_saved:
             return (yield from lobby.close(GaveUp("nobody is left of the last ring, who had the state")))
         if lobby.have_finished(survivors):
-            return (yield from lobby.close(JobOver()))
+            return (yield from lobby.close(JobOver(survivors)))
         newcomers = tuple(
             Member(name, registration.incarnation)
             for name, registration in lobby.present.items()
@@ -232,10 +242,7 @@ class _Lobby:
         return tuple(member for member in ring.members if self._is_survivor(member))
 
     def _is_survivor(self, member: Member) -> bool:
-        registration = self.present.get(member.name)
-        if registration is None or registration.incarnation != member.incarnation:
-            return False
-        return registration.standing.has_state
+        return self._is_here(member) and self.present[member.name].standing.has_state
 
     def have_finished(self, survivors: tuple[Member, ...]) -> bool:
         """Say whether the task is done for all who are left of a ring."""
@@ -271,14 +278,20 @@ class _Lobby:
 
     def _may_train_elsewhere(self, ring: Group) -> bool:
         """Say whether the ring that nobody comes from may go on without us; beside it there must be no second one."""
-        if not self._rules.is_saved or ring.generation < 0 or self.survivors(ring):
+        if not self._rules.is_saved or ring.generation < 0 or self._has_ended(ring):
             return False
-        return not all(self._is_here_or_over(member) for member in ring.members)
+        return not all(self._is_over(member) for member in ring.members)
 
-    def _is_here_or_over(self, member: Member) -> bool:
+    def _has_ended(self, ring: Group) -> bool:
+        """Say whether a member has left the ring: it makes no further step, nor has made one if that has no state."""
+        return any(self._is_here(member) for member in ring.members)
+
+    def _is_here(self, member: Member) -> bool:
+        return member.name in self.present and self.present[member.name].incarnation == member.incarnation
+
+    def _is_over(self, member: Member) -> bool:
         name, life = member
-        is_over = self._over.get(name, -1) >= life or self._lives.get(name, 0) > life
-        return is_over or (name in self.present and self.present[name].incarnation == life)
+        return self._over.get(name, -1) >= life or self._lives.get(name, 0) > life
 
     def _expected(self) -> list[str]:
         """Return without whom it cannot go on."""
@@ -287,9 +300,9 @@ class _Lobby:
     def _patience_ns(self, ring: Group) -> int | None:
         if not self._missing:
             return self._rules.patience_ns  # too few, but more may come
-        if self.survivors(ring):
+        if self.survivors(ring) or (self._rules.is_saved and self._has_ended(ring)):
             return self._rules.timeout_ns  # some have given the ring up; who does not follow is dead
-        return None  # the ring trains
+        return None  # the ring trains, or nothing can be done without those who have the state
 
     def _give_up(self, names: Iterable[str]) -> None:
         for name in names:
@@ -298,19 +311,27 @@ class _Lobby:
             self._failed[name] = None
 
     def _suspect(self, name: str, ring: Group) -> None:
-        """Give up who is silent, let its neighbours leave the ring, and tell it so, in case that it is alive."""
+        """Give up who is silent, let the others leave the ring, and tell it so, in case that it is alive."""
         has_asked = name in self.present
-        self._give_up([name])
-        detection.tell_neighbours(self._node, ring, name)
+        self._condemn(name, ring)
         if has_asked:
             self._set_aside(name)
+
+    def _condemn(self, name: str, ring: Group) -> None:
+        """Give up who is taken for lost, or was, and tell those in the ring, if none of us has had a reset."""
+        is_news = name in self._missing
+        self._give_up([name])
+        if is_news and self._rules.heartbeat is not None:
+            detection.tell_ring(self._node, ring, ring.members[ring.ranks[name]])
 
     def _welcome(self, name: str, registration: _Registration, ring: Group) -> None:
         if registration.incarnation > self._lives.get(name, 0):
             # It has died since we heard of it, perhaps without anybody noticing.
             self._lives[name] = registration.incarnation
-            self._give_up([name])
-        if name in self._failed and not self._rules.forgives:
+            self._condemn(name, ring)
+        # Nobody has gone on without the only member of a ring.
+        is_forgiven = self._rules.forgives or ring.members == (Member(name, registration.incarnation),)
+        if name in self._failed and not is_forgiven:
             self._set_aside(name)
             return
         self._failed.pop(name, None)
@@ -320,7 +341,7 @@ class _Lobby:
         accused = registration.standing.accused
         # Who is in no ring speaks of one that has been re-formed since.
         if accused in self._missing and Member(name, registration.incarnation) in ring.members:
-            self._give_up([accused])
+            self._condemn(accused, ring)
         if self._missing and not self.survivors(ring) and len(self._missing) < self._rules.most:
             # The ring trains, and is short: rank 0 tells the others at their next commit that somebody waits.
             self._node.send(ring.names[0], None, _CONTROL_BYTES, tag=_newcomer(ring))

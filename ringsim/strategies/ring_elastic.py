@@ -78,7 +78,7 @@ def worker(
                 return committed  # The rendezvous is gone, and we need it no more.
             raise
         if not isinstance(answer, Ring):
-            return answer if isinstance(answer, GaveUp) else committed if finished else None
+            return answer if isinstance(answer, GaveUp) else committed if answer.is_result_of(node) else None
         node.join(answer.group)
         has_state, accused = answer.has_state(node.name), None
         detection.watch_neighbours(node, settings.heartbeat)

@@ -166,7 +166,7 @@ def worker(node: Node, training: Training, settings: RingPeerRecovery) -> Operat
                 return replica.state  # The rendezvous is gone, and we need it no more.
             raise
         if not isinstance(answer, Ring):
-            return answer if isinstance(answer, GaveUp) else replica.state if finished else None
+            return answer if isinstance(answer, GaveUp) else replica.state if answer.is_result_of(node) else None
         node.join(answer.group)
         replica.has_state, replica.accused = answer.has_state(node.name), None
         detection.watch_neighbours(node, settings.heartbeat)

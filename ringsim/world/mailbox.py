@@ -4,9 +4,9 @@ A connection is with a *life* (incarnation) of a peer, and inside a collective a
 Messages that came before a connection broke can still be read; after them comes PeerLost.
 
 A life that is *suspected* may well be up. Who suspects it has closed the connection of the group's generation for good,
-and leaves the collective that it is in, whoever it waits for there.
-Outside of groups the next message, either way, makes a new connection and takes the suspicion back. What is not here:
-waiting (`node.py`), travelling (`network.py`), and who suspects whom (`heartbeat.py`).
+and leaves the collective that it is in, whoever it waits for there. Outside of groups the next message, either way,
+makes a new connection and takes the suspicion back; so does the next group that both are in. What is not here: waiting
+(`node.py`), travelling (`network.py`), and who suspects whom (`heartbeat.py`).
 """
 
 from __future__ import annotations
