@@ -259,7 +259,7 @@ def checkpoints(events: Sequence[Event]) -> Checkpoints:
         if event.kind == "save_begin":
             begun[node] = now_ns
             intervals.append(now_ns - since.get(event.fields["name"], 0))
-        elif event.kind in ("save_end", "crash", "ended") and node in begun:
+        elif event.kind in ("save_end", "save_refused", "crash", "ended") and node in begun:
             saving_ns += now_ns - begun.pop(node)
         if event.kind == "save_end":
             saves, saved_bytes = saves + 1, saved_bytes + event.fields["size_bytes"]

@@ -181,8 +181,11 @@ class Node(Protocol):
         """Wait."""
         ...
 
-    def save(self, name: str, payload: Any, size_bytes: int) -> Operation[None]:
+    def save(self, name: str, payload: Any, size_bytes: int, token: int = 0) -> Operation[None]:
         """Put `payload` into the store that all machines share, in place of what is saved under `name`.
+
+        Nothing replaces what was saved with a higher `token` (a fencing token): who was given up and goes on later,
+        with that of an earlier generation, does no harm.
 
         Waits until all of it is there. If this node dies before, the version before stands.
         """

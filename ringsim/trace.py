@@ -32,6 +32,7 @@ SCHEDULE_KINDS = {
     "collective_abort": "plan, sequence, generation",
     "save_begin": "a node begins to save something in the store: name, size_bytes",
     "save_end": "and it is there: name, size_bytes",
+    "save_refused": "or it is not, because somebody of a later generation has saved: name, size_bytes",
     "load_begin": "name",
     "load_end": "name, size_bytes; null if nothing is saved under that name",
     "commit": "step, generation",

@@ -286,12 +286,12 @@ def test_what_cannot_be_made_smaller_stays_as_it_was() -> None:
 def test_an_error_of_ringsim_s_own_is_a_violation(
     small: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ringsim.strategies import rendezvous
+    from ringsim.strategies import lobby
 
     def fail(*arguments: Any) -> Any:
         raise ZeroDivisionError("nobody thought of that")
 
-    monkeypatch.setattr(rendezvous._Lobby, "_give_up", fail)
+    monkeypatch.setattr(lobby.Lobby, "_give_up", fail)
     command = [small, "--limit", "4", "--kinds", "crash", "--jobs", "1"]
     found = summary_of(*command, code=5, capsys=capsys)
     assert found["violations"][PLAYS] == found["outcomes"]["crash"]["broken"] > 0

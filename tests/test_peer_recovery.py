@@ -18,7 +18,7 @@ from ringsim.learning.engine import Engine
 from ringsim.node import Group, Member
 from ringsim.result import Outcome, Result
 from ringsim.simulation import simulate
-from ringsim.strategies.rendezvous import Standing
+from ringsim.strategies.membership import Standing
 from ringsim.strategies.ring_peer_recovery import Part, recovery
 
 # --- the copy ---------------------------------------------------------------------------------------------------------

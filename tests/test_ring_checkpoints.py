@@ -161,3 +161,18 @@ def test_who_dies_in_silence_while_it_loads_is_not_waited_for_for_ever(policy: s
     assert result.outcome is Outcome.FINISHED
     assert result.checkpoints.loads == 1
     assert invariants.broken(result) == {}
+
+
+def test_who_was_given_up_does_not_save_over_a_later_ring() -> None:
+    beats = {"interval": "200 us", "timeout": "2 ms"}
+    first = select(simulate(saving("elastic", heartbeat=beats)).trace, "save_begin")[0].time_ns
+    # Rank 0 stands still in its first save; the others go on and save again; it goes on, and then all die.
+    pause = {"kind": "pause", "node": "node0", "at": f"{first + MS // 10} ns", "lasts": "17 ms"}
+    result = simulate(saving("elastic", [pause, *all_die(first + 20 * MS)], heartbeat=beats))
+    saves = [(event.kind, event.node) for event in result.trace if event.kind in ("save_end", "save_refused")]
+    assert ("save_refused", "node0") in saves
+    (load,) = select(result.trace, "load_end")
+    restored = next(e for e in select(result.trace, "restore") if e.time_ns >= load.time_ns)
+    assert restored.fields["step"] > EVERY, "not what was refused"
+    assert result.outcome is Outcome.FINISHED
+    assert invariants.broken(result) == {}

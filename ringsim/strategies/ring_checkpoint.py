@@ -13,16 +13,16 @@ updates since the save. What is not here: knowing that nobody is left (`rendezvo
 from __future__ import annotations
 
 from ringsim.node import Node, Operation
-from ringsim.strategies.rendezvous import Ring
+from ringsim.strategies.membership import Ring
 from ringsim.strategies.training import State, Training
 
 _NAME = "ring"
 
 
 def save_if_due(node: Node, training: Training, state: State, every: int | None) -> Operation[None]:
-    """Save the state, as rank 0, after every so many updates; None: never."""
+    """Save the state, as rank 0, after every so many updates; None: never. A later ring's save is not replaced."""
     if every is not None and node.rank == 0 and state.step % every == 0 and not training.is_finished(state):
-        yield from node.save(_NAME, state, training.state_size_bytes(state))
+        yield from node.save(_NAME, state, training.state_size_bytes(state), token=node.group.generation)
 
 
 def is_wanted(node: Node, ring: Ring, every: int | None) -> bool:

@@ -39,16 +39,9 @@ from ringsim.learning.sampler import Batch
 from ringsim.node import Group, Node, Operation
 from ringsim.scenario import RingPeerRecovery, Scenario
 from ringsim.strategies import detection
-from ringsim.strategies.rendezvous import (
-    MACHINE,
-    Ring,
-    Rules,
-    Standing,
-    around_a_rendezvous,
-    cooldown_ns,
-    newcomer_waits,
-    register,
-)
+from ringsim.strategies.lobby import Rules
+from ringsim.strategies.membership import Ring, Standing, newcomer_waits, register
+from ringsim.strategies.rendezvous import MACHINE, around_a_rendezvous, cooldown_ns
 from ringsim.strategies.ring import shares_in_ring_order
 from ringsim.strategies.ring_checkpoint import is_wanted, last_checkpoint, save_if_due
 from ringsim.strategies.training import Deployment, GaveUp, State, Training

@@ -19,7 +19,8 @@ from __future__ import annotations
 from functools import partial
 
 from ringsim.scenario import RingSpares, Scenario, full_size
-from ringsim.strategies.rendezvous import MACHINE, Rules, around_a_rendezvous, cooldown_ns
+from ringsim.strategies.lobby import Rules
+from ringsim.strategies.rendezvous import MACHINE, around_a_rendezvous, cooldown_ns
 from ringsim.strategies.ring import shares_in_ring_order
 from ringsim.strategies.ring_elastic import worker
 from ringsim.strategies.training import Deployment

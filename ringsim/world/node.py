@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import simpy
@@ -144,10 +143,14 @@ class SimNode:
 
     # --- the store ----------------------------------------------------------------------------------------------------
 
-    def save(self, name: str, payload: Any, size_bytes: int) -> Operation[None]:
+    def save(self, name: str, payload: Any, size_bytes: int, token: int = 0) -> Operation[None]:
         self.record("save_begin", name=name, size_bytes=size_bytes)
-        kept = partial(self.record, "save_end", name=name, size_bytes=size_bytes)
-        yield from self._world.store.save(name, payload, size_bytes, (self.address.index, 3), self.unless_paused, kept)
+
+        def done(is_kept: bool) -> None:
+            self.record("save_end" if is_kept else "save_refused", name=name, size_bytes=size_bytes)
+
+        key, tell = (self.address.index, 3), self.unless_paused
+        yield from self._world.store.save(name, payload, size_bytes, key, token, tell, done)
 
     def load(self, name: str) -> Operation[Any]:
         self.record("load_begin", name=name)

@@ -26,6 +26,7 @@ _BITS = 8
 class _Version(NamedTuple):
     payload: Any
     size_bytes: int
+    token: int
 
 
 # Does an action now, or when the waiter no longer stands still.
@@ -67,19 +68,24 @@ class Store:
         payload: Any,
         size_bytes: int,
         key: tuple[Any, ...],
+        token: int = 0,
         tell: Tell = _now,
-        kept: Callable[[], None] = lambda: None,
+        done: Callable[[bool], None] = lambda _kept: None,
     ) -> Operation[None]:
-        """Replace what is saved under `name`, once all of it is there; then call `kept`.
+        """Replace what is saved under `name`, once all of it is there, unless that has a higher `token`.
 
-        `tell` says when the waiter hears of it: one that stands still does so later.
+        Then `done` is called with whether it was kept. `tell` says when the waiter hears of it: one that stands still
+        does so later.
         """
-        version = _Version(payload, size_bytes)
+        version = _Version(payload, size_bytes, token)
 
         def replace() -> None:
             # Here and not in the process that waits: who is last at one instant is for the agenda to say.
-            self._versions[name] = version
-            kept()
+            before = self._versions.get(name)
+            is_kept = before is None or before.token <= token
+            if is_kept:
+                self._versions[name] = version
+            done(is_kept)
 
         yield from self._wait(key, tell)
         yield from self._transfer(size_bytes, key, replace, tell)
