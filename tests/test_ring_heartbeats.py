@@ -273,8 +273,8 @@ def test_who_is_back_before_anybody_missed_it_is_waited_for_no_longer(by: str) -
 @pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
 def test_the_only_one_left_is_waited_for_when_it_is_wrongly_suspected(policy: str, every: int | None) -> None:
     faults = [
-        crash("node1", DEATH_NS, "60 ms"),
-        {"kind": "pause", "node": "node0", "at": f"{DEATH_NS + 50 * MS} ns", "lasts": "60 ms"},
+        crash("node1", DEATH_NS, "30 ms"),
+        {"kind": "pause", "node": "node0", "at": f"{DEATH_NS + 10 * MS} ns", "lasts": "60 ms"},
     ]
     again = {"set_aside": {"cooldown": "1 ms"}, "rendezvous_timeout": "300 ms", "checkpoint_every": every}
     result = simulate(watched(policy, "rendezvous", faults, nodes=2, **again))

@@ -103,5 +103,5 @@ def newcomer_waits(node: Node, timeout_ns: int | None) -> Operation[bool]:
 
 
 def newcomer_tag(group: Group) -> str:
-    """Return the tag of the rendezvous' word to rank 0 that somebody waits; word of one who is in by now is of another."""
+    """Return the tag of the word to rank 0 that somebody waits: another in each ring, for they may be in by then."""
     return f"newcomer for generation {group.generation}"
