@@ -112,9 +112,14 @@ def policy(result: Result) -> tuple[str, str | None]:
 
 def ends(result: Result) -> str | None:
     """It comes to an end, or stalls and says who waits for whom."""
-    if result.outcome is Outcome.STALLED and " waits for " not in result.outcome_sentence:
+    if result.outcome is Outcome.STALLED and not _is_cut_off(result) and " waits for " not in result.outcome_sentence:
         return f"it neither ends nor says who waits for whom: {result.outcome_sentence}"
     return None
+
+
+def _is_cut_off(result: Result) -> bool:
+    """Say whether the scenario itself gives the run no more time; one that gets nowhere has too many events first."""
+    return result.virtual_time_ns >= int(result.scenario.max_virtual_time)
 
 
 def goes_on(result: Result) -> str | None:
@@ -129,7 +134,7 @@ def goes_on(result: Result) -> str | None:
     others = any(fault.kind != "crash" for fault in result.scenario.faults)
     # Who is set aside waits at the rendezvous for its cooldown, and that is no suspicion.
     timeouts = any(event.kind == "receive_timeout" and event.fields["source"] != RENDEZVOUS for event in result.trace)
-    if promise is None or result.outcome.is_success or not loud or others or timeouts:
+    if promise is None or result.outcome.is_success or _is_cut_off(result) or not loud or others or timeouts:
         return None
     lives = Counter(event.node for event in crashes)
     lives.subtract(event.node for event in result.trace if event.kind == "restart")
@@ -248,7 +253,8 @@ def _inherit(steps: dict[_Key, _Step], key: _Key, result: Result) -> None:
     """Give a step that a new group goes on with, without beginning it anew, the batches that its members had begun."""
     generation, number = key
     members = {event.fields["generation"]: event.fields["members"] for event in result.trace if event.kind == "world"}
-    earlier = [steps[before, number] for before in range(generation) if (before, number) in steps]
+    known = [steps[before, number] for before in range(generation) if (before, number) in steps]
+    earlier = [step for step in known if step.contributors]  # A group in between may have given up some, and no more.
     if earlier and generation in members:
         begun, step = earlier[-1].batches, steps.setdefault(key, _Step(earlier[-1].epoch))
         step.batches.update({name: begun[name] for name in members[generation] if name in begun})

@@ -521,6 +521,7 @@ def test_the_rows_of_a_file_become_faults(tmp_path: Any) -> None:
     ("rows", "sentence"),
     [
         ("3,node1\n", 'line 1 of "failures.csv": "3" has no unit; a duration is written like "50 us"'),
+        ("-3 s,node1\n", 'line 1 of "failures.csv": "-3 s" is too small; the least is 0 ns'),
         ("3 s,node1,x\n", 'line 1 of "failures.csv" has 3 columns; write a time and a node'),
         ("", '"failures.csv" has no rows of a time and a node, such as 3 s,node1'),
     ],
@@ -548,7 +549,24 @@ MISTAKES = [
         "target: there is no link from node0 to node1; node0 has links to switch",
     ),
     ("{kind: link_down, source: nod0, target: switch, at: 1 s}", "source: there is no nod0 in this star; did you mean"),
+    (
+        "{kind: link_down, source: server0, target: swich, at: 1 s}",
+        "target: there is no swich in this star; did you mean",
+    ),
+    (
+        "{kind: link_down, source: node0, target: switch, at: 1 s, one_way: maybe}",
+        'one_way: must be true or false, not "maybe"',
+    ),
     ("{kind: link_degrade, source: node0, target: switch, at: 1 s}", "changes nothing; write the link's"),
+    ('{kind: crash, node: "", at: 1 s}', "node: there is no machine without a name; the nodes are node0 to node2"),
+    (
+        "{kind: churn, nodes: [node1, node1], up: {kind: llama_3}, down: {kind: llama_3}}",
+        "nodes[1]: node1 is in the list already; it comes and goes once",
+    ),
+    (
+        "{kind: crash, node: any, at: {every: {kind: weibull, scale: 1 s, shape: 1.0e-300}}}",
+        "shape: must be at least 0.01, not 1e-300",
+    ),
     (
         "{kind: drop, source: node0, target: switch, at: 1 s, probability: 100 %}",
         "probability: must be less than 100 %, or nothing ever arrives; not 100 %; kind: link_down says that",

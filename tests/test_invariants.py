@@ -344,3 +344,23 @@ def test_replicas_may_differ_after_a_flipped_bit_that_nobody_notices() -> None:
     result = simulate(training("ring", steps=6, faults=[{**flips, "detected": False}]))
     assert len(set(result.replicas.values())) > 1
     assert not broken(result)
+
+
+def test_samples_are_found_where_a_group_in_between_gave_up_some_and_never_updated() -> None:
+    # Who hears nobody accuses all; the others go on with it, and without it when they miss it. It is told too late.
+    cut = {"kind": "link_down", "source": "switch", "target": "node1", "one_way": True, "at": "2 ms", "lasts": "60 ms"}
+    beats = {"interval": "1 ms", "timeout": "3 ms"}
+    strategy = {"name": "ring", "on_failure": "peer_recovery", "heartbeat": beats}
+    result = simulate(training(strategy, steps=6, network={"latency": "500 us"}, faults=[cut]))
+    given_up = [event.fields["generation"] for event in result.trace if event.kind == "dropped"]
+    assert set(given_up) > {event.fields["generation"] for event in result.trace if event.kind == "update"}
+    assert not broken(result)
+
+
+@pytest.mark.parametrize("slower", [[], [{"kind": "slow_down", "node": "node0", "at": "0 s", "factor": 1000}]])
+def test_a_run_that_its_scenario_cuts_off_breaks_no_promise(slower: list[dict[str, Any]]) -> None:
+    nodes = 1 if slower else 3
+    strategy = "local" if slower else {"name": "ring", "on_failure": "elastic"}
+    result = simulate(training(strategy, nodes=nodes, faults=slower, max_virtual_time="2 ms"))
+    assert "max_virtual_time is over" in result.outcome_sentence
+    assert not broken(result)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from worlds import training
 
 from ringsim import invariants, load, parse, simulate
 from ringsim.cli import run_command
@@ -20,7 +21,7 @@ from ringsim.learning.memo import Memo
 from ringsim.monkey import cases, crowd
 from ringsim.monkey.cases import KINDS, Case, Durations, Product, instants, kinds_of, product, with_fault
 from ringsim.monkey.hunt import Wishes, hunt, scout
-from ringsim.monkey.playing import PLAYS, PLAYS_SENTENCE, play
+from ringsim.monkey.playing import PLAYS, PLAYS_SENTENCE, judge, play
 from ringsim.monkey.shrink import shrink
 from ringsim.result import Result
 from ringsim.scenario import Scenario
@@ -136,6 +137,16 @@ def test_what_heals_does_so_after_a_tenth_of_the_run_unless_told() -> None:
     tenth = simulate(scenario).virtual_time_ns // 10
     assert scout(scenario, Wishes(("crash",), 1)).durations == Durations(tenth, tenth)
     assert scout(scenario, Wishes(("crash",), 1, 0, 5, 7)).durations == Durations(5, 7)
+
+
+@pytest.mark.parametrize(("kind", "target"), [("restart", ("node1",)), ("link_down", ("node1", "switch"))])
+def test_how_long_it_took_until_training_went_on_is_known_of_every_kind(kind: str, target: tuple[str, ...]) -> None:
+    elastic = {"name": "ring", "on_failure": "elastic", "set_aside": {"cooldown": "0 s"}, "timeout": "3 ms"}
+    case = Case(kind, target, 3_000_000)
+    scenario = with_fault(training(elastic, nodes=3, steps=8), case, Durations(10**6, 20 * 10**6))
+    (failure,) = simulate(scenario).failures
+    assert failure.resumed_at_ns is not None
+    assert judge(case, scenario, Memo()).recovery_ns == failure.resumed_at_ns - case.at_ns
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------

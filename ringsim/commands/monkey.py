@@ -80,13 +80,13 @@ def _duration(option: str, text: str | None) -> int | None:
     """Return a duration in nanoseconds. Raises UsageError for what is none, or takes no time."""
     if text is None:
         return None
+    from ringsim.scenario_file.words import of_units
     from ringsim.units import DURATION
 
     try:
         duration_ns = DURATION.parse(text)
     except ValueError as error:
-        said = f'"{text}" {error}' if str(error).startswith(("has ", "is ")) else str(error)
-        raise UsageError(f"{option}: {said}") from None
+        raise UsageError(f"{option}: {of_units(str(error), text)}") from None
     if duration_ns < 1:
         raise UsageError(f"{option}: must be more than 0, not {text}")
     return duration_ns

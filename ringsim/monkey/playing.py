@@ -16,7 +16,7 @@ from ringsim.errors import InvariantBroken
 from ringsim.learning.memo import Memo
 from ringsim.monkey.cases import Case
 from ringsim.result import Result
-from ringsim.scenario import Scenario, added_machines, planned_steps, worker_names
+from ringsim.scenario import Scenario, added_machines, planned_steps, struck, worker_names
 from ringsim.simulation import simulate
 from ringsim.trace import Event
 
@@ -91,9 +91,9 @@ def judge(case: Case, scenario: Scenario, memo: Memo, look: Callable[[], None] =
 
 def _recovery_ns(case: Case, scenario: Scenario, result: Result) -> int | None:
     """Return how long after the fault the next update came."""
-    kind = scenario.faults[-1].kind
-    own = [failure for failure in result.failures if (failure.kind, failure.at_ns) == (kind, case.at_ns)]
-    resumed = [failure.resumed_at_ns for failure in own if failure.node in case.target]
+    fault = scenario.faults[-1]
+    own = fault.kind, struck(fault), case.at_ns
+    resumed = [one.resumed_at_ns for one in result.failures if (one.kind, one.node, one.at_ns) == own]
     return next((moment - case.at_ns for moment in resumed if moment is not None), None)
 
 

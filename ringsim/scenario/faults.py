@@ -32,7 +32,7 @@ class Weibull(Settings):
 
     kind: Literal["weibull"]
     scale: PositiveDuration = Field(examples=["20 s"], description="63 % of the waits are shorter")
-    shape: float = Field(1.0, gt=0, le=100)
+    shape: float = Field(1.0, ge=0.01, le=100)
 
 
 class Llama3(Settings):

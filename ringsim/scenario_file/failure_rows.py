@@ -14,7 +14,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from ringsim.scenario_file.words import shown
+from ringsim.scenario_file.words import of_units
 from ringsim.units import DURATION
 
 
@@ -36,7 +36,7 @@ def read(path: Path) -> list[tuple[str, str | None]]:
         try:
             DURATION.parse(cells[0])
         except ValueError as error:
-            raise ValueError(f'line {number} of "{path.name}": {shown(cells[0])} {error}') from None
+            raise ValueError(f'line {number} of "{path.name}": {of_units(str(error), cells[0])}') from None
         rows.append((cells[0], cells[1] if len(cells) == 2 and cells[1] else None))
     if not rows:
         raise ValueError(f'"{path.name}" has no rows of a time and a node, such as 3 s,node1')

@@ -69,8 +69,12 @@ def _check_struck(scenario: Scenario, fault: Fault, path: Path) -> Iterator[Conf
         if fault.node != ANY:
             yield from _check_machine(scenario, fault.node, (*path, "node"))
     elif isinstance(fault, Churn):
-        for index, name in enumerate(fault.nodes or ()):
-            yield from _check_machine(scenario, name, (*path, "nodes", index))
+        names = fault.nodes or ()
+        for index, name in enumerate(names):
+            here = (*path, "nodes", index)
+            yield from _check_machine(scenario, name, here)
+            if name in names[:index]:
+                yield Conflict(here, f"{name} is in the list already; it comes and goes once", ((*path, "nodes"),))
     elif isinstance(fault, Partition):
         yield from _check_groups(scenario, fault, (*path, "groups"))
     elif isinstance(fault, SwitchDown):
@@ -113,23 +117,29 @@ def _check_switch(scenario: Scenario, name: str, path: Path) -> Iterator[Conflic
 
 def _check_link(scenario: Scenario, fault: LinkFault, path: Path) -> Iterator[Conflict]:
     source, target = fault.source, fault.target
-    if may_be_added(source) or may_be_added(target):
-        return  # Whether there is such a machine, and where its link leads, is the strategy's business.
-    links = network_edges(scenario)
-    ways = [(source, target)] if fault.one_way else [(source, target), (target, source)]
-    if not links or any(way in links for way in ways):
-        return  # No links at all: they are mistaken, and that is said elsewhere.
-    ends = _ends(scenario)
-    rests_on = ((*path, "source"), (*path, "target"), _NODES, _NETWORK)
-    if source in ends:
-        linked = [end for start, end in links if start == source]
-        sentence = f"there is no link from {source} to {shortened(target)}; {source} has links to {_some(linked)}"
-        yield Conflict((*path, "target"), sentence, rests_on)
-    else:
-        guess = close(source, ends)
+    links, ends = network_edges(scenario), _ends(scenario)
+    if not links:
+        return  # They are mistaken, and that is said elsewhere.
+    strangers = [key for key in ("source", "target") if not _may_be_there(getattr(fault, key), ends)]
+    for key in strangers:
+        name = getattr(fault, key)
+        guess = close(name, ends)
         hint = f'; did you mean "{guess}"?' if guess else f"; it has {_some(ends)}"
         kind = scenario.cluster.network.topology.kind
-        yield Conflict((*path, "source"), f"there is no {shortened(source)} in this {kind}{hint}", rests_on)
+        sentence = f"there is no {shortened(name)} in this {kind}{hint}"
+        yield Conflict((*path, key), sentence, ((*path, key), _NODES, _NETWORK))
+    if strangers or may_be_added(source) or may_be_added(target):
+        return  # Where the link of a machine leads that a strategy adds is the strategy's business.
+    ways = [(source, target)] if fault.one_way else [(source, target), (target, source)]
+    if not any(way in links for way in ways):
+        linked = [end for start, end in links if start == source]
+        sentence = f"there is no link from {source} to {target}; {source} has links to {_some(linked)}"
+        rests_on = ((*path, "source"), (*path, "target"), _NODES, _NETWORK)
+        yield Conflict((*path, "target"), sentence, rests_on)
+
+
+def _may_be_there(name: str, ends: Sequence[str]) -> bool:
+    return name in ends or may_be_added(name)
 
 
 def _ends(scenario: Scenario) -> list[str]:

@@ -18,9 +18,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ringsim.scenario import Scenario, Settings, kind_alone
+from ringsim.scenario import Scenario, Settings, exactly, kind_alone
 from ringsim.scenario_file.strict_yaml import Mark, Path
-from ringsim.scenario_file.words import close, listed, shortened, shown
+from ringsim.scenario_file.words import close, listed, of_units, shown
 
 TAGS = ("kind", "name", "on_failure")  # The keys that tell the variants of a setting apart, in the order of choosing.
 
@@ -182,7 +182,13 @@ def _stand_in(model: type[Settings]) -> dict[str, Any]:
 
 # --- pydantic's findings in our words ---------------------------------------------------------------------------------
 
-_EXPECTED = {"int_type": "a whole number", "float_type": "a number", "string_type": "text", "tuple_type": "a list"}
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
@@ -206,16 +212,17 @@ def _wrong_value(error: dict[str, Any], path: Path, info: FieldInfo | None, valu
     kind, context = error["type"], error.get("ctx", {})
     optional = "; or leave the key out" if value is None and info is not None and not info.is_required() else ""
     if kind == "value_error":
-        return _of_units(str(context["error"]), value) + optional
+        return of_units(str(context["error"]), value) + optional
     if kind == "literal_error":
         return _no_such(str(path[-1]), value, _literals(info)) + optional
     if kind in _EXPECTED:
-        example = _example(info) if info is not None and not isinstance(path[-1], int) else None
+        says_all = kind == "bool_type" or isinstance(path[-1], int)
+        example = _example(info) if info is not None and not says_all else None
         such_as = f", such as {_flow(example)}" if example is not None else ""
         return f"must be {_EXPECTED[kind]}{such_as}, {_but(value)}{optional}"
     for bound, words in _BOUNDS.items():
         if bound in context:
-            return f"must be {words} {context[bound]:.20g}, {_but(value)}"
+            return f"must be {words} {exactly(context[bound]).normalize():f}, {_but(value)}"
     if kind == "too_short":
         least = context["min_length"]
         return f"must have at least {least} {'item' if least == 1 else 'items'}"
@@ -224,13 +231,6 @@ def _wrong_value(error: dict[str, Any], path: Path, info: FieldInfo | None, valu
     if kind == "string_pattern_mismatch":
         return f'must be letters, digits, "-" and "_", and begin with a letter or a digit, {_but(value)}'
     return f"{shown(value)} cannot stand here"
-
-
-def _of_units(sentence: str, value: Any) -> str:
-    """Return a sentence of `units` with its subject in front, and a long value cut short."""
-    if isinstance(value, str):
-        sentence = sentence.replace(value, shortened(value))
-    return f"{shown(value)} {sentence}" if sentence.startswith(("has ", "is ")) else sentence
 
 
 def _wrong_mapping(info: FieldInfo | None, models: Sequence[type[Settings]], value: Any) -> str:

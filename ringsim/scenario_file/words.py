@@ -47,7 +47,8 @@ def no_machine(name: str, names: Sequence[str], others: Sequence[str] = ()) -> s
     # Of numbered nodes none is closer to a number that does not exist than the others.
     hint = "" if guess is None or (counted and re.fullmatch("node[0-9]+", name)) else f'; did you mean "{guess}"?'
     are = "nodes are" if len(names) > 1 else "only node is"
-    return f"there is no {shown(name)[1:-1]}; the {are} {known}{hint}"
+    called = shown(name)[1:-1] or "machine without a name"
+    return f"there is no {called}; the {are} {known}{hint}"
 
 
 def shown(value: Any) -> str:
@@ -61,6 +62,17 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "an empty value" if value is None else str(value).lower()
     return f'"{shortened(value)}"' if isinstance(value, str) else shortened(str(value))
+
+
+def of_units(sentence: str, value: Any) -> str:
+    """Return a sentence of `units` with its subject in front, and a long value cut short.
+
+    >>> of_units("has no unit", 5), of_units('"a b" is not a rate', "a b")
+    ('5 has no unit', '"a b" is not a rate')
+    """
+    if isinstance(value, str):
+        sentence = sentence.replace(value, shortened(value))
+    return f"{shown(value)} {sentence}" if sentence.startswith(("has ", "is ")) else sentence
 
 
 def shortened(text: str) -> str:
