@@ -7,9 +7,10 @@ here: bytes and node times, which the world counts itself.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ringsim.result import Checkpoints, EpochSamples, Failure, Samples, StepRow
@@ -208,40 +209,70 @@ class Strike(Protocol):
     def ended_at_ns(self) -> int | None: ...
 
 
-def failure(events: Sequence[Event], kind: str, strike: Strike, full_size: int) -> Failure:
-    """Return what a fault did, where `full_size` workers are all there are."""
-    at_ns, ranks = strike.at_ns, strike.ranks
-    later = [event for event in events if event.time_ns >= at_ns]
-    signs = [event.time_ns for event in later if _is_sign(event, ranks)]
-    # Where the news takes any time at all, a sign at the very instant of the fault is of an earlier one.
-    detected_at_ns = next((time_ns for time_ns in signs if time_ns > at_ns), signs[0] if signs else None)
-    after = [event for event in later if detected_at_ns is not None and event.time_ns >= detected_at_ns]
-    # Where a ring breaks, an update that it still finishes is no resumption: the next ring's first one is.
-    broken = [event.fields["generation"] for event in after if event.kind == "collective_abort"]
-    # A parameter server that goes on from a checkpoint begins a generation without a group that anybody joins.
-    joined = {event.fields["generation"] for event in events if event.kind == "world"}
-    rings = [
-        event.fields["generation"]
-        for event in after
-        if event.kind == "world" or (event.kind == "restore" and event.fields["generation"] not in joined)
-    ]
-    first = min((ring for ring in rings if not broken or ring > broken[0]), default=broken[0] + 1 if broken else 0)
-    updates = [event for event in after if event.kind == "update" and event.fields["generation"] >= first]
-    rollbacks = [
-        event.fields["from_step"] - event.fields["step"]
-        for event in after
-        if event.kind == "restore" and event.fields["generation"] == first
-    ]
-    return Failure(
-        node=strike.struck,
-        kind=kind,
-        at_ns=at_ns,
-        ended_at_ns=strike.ended_at_ns,
-        detected_at_ns=detected_at_ns,
-        resumed_at_ns=next((event.time_ns for event in updates), None),
-        recovered_at_ns=next((e.time_ns for e in updates if e.fields["world_size"] == full_size), None),
-        rolled_back_steps=max(0, *rollbacks) if rollbacks else 0,
-    )
+class Failures:
+    """What each fault did, of one run. Made once, because there may be thousands of faults and of events.
+
+    full_size: how many workers all are.
+    """
+
+    def __init__(self, events: Sequence[Event], full_size: int):
+        self._signs = [event for event in events if event.kind in ("peer_lost", "suspect", "receive_timeout")]
+        self._aborts = [event for event in events if event.kind == "collective_abort"]
+        self._updates = [event for event in events if event.kind == "update"]
+        self._full = [event for event in self._updates if event.fields["world_size"] == full_size]
+        self._restores: dict[int, list[Event]] = defaultdict(list)  # by generation
+        # When a generation was last gone on with. Groups are joined; a parameter server that goes on from a checkpoint
+        # begins a generation without a group.
+        self._last_ns: dict[int, int] = {}
+        joined = {event.fields["generation"] for event in events if event.kind == "world"}
+        for event in events:
+            if event.kind not in ("world", "restore"):
+                continue
+            generation: int = event.fields["generation"]
+            if event.kind == "restore":
+                self._restores[generation].append(event)
+            if event.kind == "world" or generation not in joined:
+                self._last_ns[generation] = event.time_ns
+        self._generations = sorted(self._last_ns)
+
+    def of(self, kind: str, strike: Strike) -> Failure:
+        """Return what one fault did, one time that it struck."""
+        detected_at_ns = self._detected_at_ns(strike)
+        found = Failure(strike.struck, kind, strike.at_ns, strike.ended_at_ns, detected_at_ns, None, None, 0)
+        if detected_at_ns is None:
+            return found
+        # Where a ring breaks, an update that it still finishes is no resumption: the next ring's first one is.
+        broken = next((event.fields["generation"] for event in _since(self._aborts, detected_at_ns)), None)
+        later = self._generations if broken is None else self._generations[bisect_right(self._generations, broken) :]
+        default = 0 if broken is None else broken + 1
+        first = next((one for one in later if self._last_ns[one] >= detected_at_ns), default)
+        rollbacks = [
+            event.fields["from_step"] - event.fields["step"]
+            for event in self._restores[first]
+            if event.time_ns >= detected_at_ns
+        ]
+        return replace(
+            found,
+            resumed_at_ns=_first_of(self._updates, detected_at_ns, first),
+            recovered_at_ns=_first_of(self._full, detected_at_ns, first),
+            rolled_back_steps=max(0, *rollbacks) if rollbacks else 0,
+        )
+
+    def _detected_at_ns(self, strike: Strike) -> int | None:
+        signs = (event.time_ns for event in _since(self._signs, strike.at_ns) if _is_sign(event, strike.ranks))
+        # Where the news takes any time at all, a sign at the very instant of the fault is of an earlier one.
+        at_once = next(signs, None)
+        return at_once if at_once != strike.at_ns else next((ns for ns in signs if ns > strike.at_ns), at_once)
+
+
+def _since(events: Sequence[Event], time_ns: int) -> Iterator[Event]:
+    begin = bisect_left(events, time_ns, key=lambda event: event.time_ns)
+    return (events[index] for index in range(begin, len(events)))
+
+
+def _first_of(updates: Sequence[Event], since_ns: int, generation: int) -> int | None:
+    """Return when the first update of a generation, or of a later one, was made."""
+    return next((one.time_ns for one in _since(updates, since_ns) if one.fields["generation"] >= generation), None)
 
 
 def checkpoints(events: Sequence[Event]) -> Checkpoints:

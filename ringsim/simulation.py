@@ -118,6 +118,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     reached = {injected.number for injected in played.injected}
     workers = [role.node for role in deployment.roles if role.worker]
     full_size = len(workers) if deployment.full_size is None else deployment.full_size
+    failures = accounting.Failures(events, full_size)
     return Result(
         scenario=scenario,
         strategy=deployment.name or scenario.strategy.name,
@@ -137,10 +138,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         collectives_by_messages=played.collectives.by_messages,
         nodes=tuple(_node_time(name, played) for name in workers),
         checkpoints=accounting.checkpoints(events),
-        failures=tuple(
-            accounting.failure(events, scenario.faults[injected.number].kind, injected, full_size)
-            for injected in played.injected
-        ),
+        failures=tuple(failures.of(scenario.faults[injected.number].kind, injected) for injected in played.injected),
         false_suspicions=accounting.false_suspicions(events),
         faults_not_reached=_fault_lines(scenario, {*range(len(scenario.faults))} - reached - played.not_applicable),
         faults_not_applicable=_fault_lines(scenario, played.not_applicable),

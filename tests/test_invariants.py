@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import training
+from worlds import faults_at, training
 
 from ringsim import parse, simulate
 from ringsim.invariants import broken, repeats
@@ -251,14 +251,22 @@ def test_tasks_and_seeds_have_engines_of_their_own() -> None:
 
 # --- any faults at all ------------------------------------------------------------------------------------------------
 
+WATCHED = {"heartbeat": {"interval": "300 us", "timeout": "1 ms"}}
 STRATEGIES = [
     {"name": "local"},
     {"name": "ring", "on_failure": "abort"},
     {"name": "ring", "on_failure": "abort", "timeout": "3 ms", "bucket_size": "40 B"},
     {"name": "ring", "on_failure": "elastic", "set_aside": {"cooldown": "1 ms"}},
     {"name": "ring", "on_failure": "elastic", "commit_every": 3, "timeout": "3 ms", "min_workers": 2},
+    {"name": "ring", "on_failure": "elastic", "checkpoint_every": 2, "set_aside": {"cooldown": "0 s"}, **WATCHED},
+    {"name": "ring", "on_failure": "wait", "timeout": "4 ms", "checkpoint_every": 2},
+    {"name": "ring", "on_failure": "spares", "timeout": "3 ms", "set_aside": {"cooldown": "1 ms"}},
+    {"name": "ring", "on_failure": "peer_recovery", "timeout": "3 ms", "set_aside": {"cooldown": "1 ms"}, **WATCHED},
     {"name": "parameter_server", "on_failure": "wait"},
+    {"name": "parameter_server", "on_failure": "wait", "server": {"checkpoint_every": 2}},
     {"name": "parameter_server", "on_failure": "timeout", "timeout": "2 ms"},
+    {"name": "parameter_server", "on_failure": "timeout", "timeout": "2 ms", "server": {"replicas": 2}},
+    {"name": "parameter_server", "on_failure": "backup"},
 ]
 
 
@@ -273,10 +281,14 @@ def trainings(draw: st.DrawFn) -> Scenario:
         },
         optional={"restart_after": st.integers(1, 4_000).map(lambda us: f"{us} us")},
     )
+    strategy = draw(st.sampled_from(STRATEGIES))
+    calm = training(strategy, nodes=3)
+    lasting = st.sampled_from(["1 ns", "100 us", "2 ms", "9 ms", None])
+    others = st.integers(0, 12_000).flatmap(lambda us: faults_at(calm, f"{us} us", lasting))
     return training(
-        draw(st.sampled_from(STRATEGIES)),
+        strategy,
         nodes=3,
-        faults=draw(st.lists(crashes, max_size=4)),
+        faults=draw(st.lists(crashes | others, max_size=4)),
         network={"transport": draw(st.sampled_from(["ideal", "framed", "tcp"]))},
         steps=6,
         evaluate_every=3,
