@@ -15,7 +15,7 @@ from typing import Any, Literal
 import simpy
 
 from ringsim.errors import NodeError, UsageError
-from ringsim.node import Group, Member, Message, Operation, Program
+from ringsim.node import Group, Member, Operation, Program
 from ringsim.scenario import Host, Scenario, rank_names
 from ringsim.trace import Trace
 from ringsim.world import faults
@@ -23,7 +23,8 @@ from ringsim.world.account import Account
 from ringsim.world.background import BackgroundTraffic
 from ringsim.world.clock import Clock, Phase
 from ringsim.world.conditions import Condition
-from ringsim.world.connection import Address, Link, Transfer
+from ringsim.world.connection import Address, Link
+from ringsim.world.deliveries import Deliveries
 from ringsim.world.faults import Strike
 from ringsim.world.network import Network
 from ringsim.world.news import News
@@ -119,10 +120,12 @@ class World:
         self.fidelity = fidelity
         self.seed = scenario.seed
         self.trace = trace
-        self._tells_messages = trace.detail == "messages"
         self.clock = Clock(shuffle_ties)
         self.sharing = Sharing(self.clock)
         self.moments = faults.Moments(self.clock)
+        self._nodes: dict[str, SimNode] = {}  # in their latest lives
+        self._accounts: dict[str, Account] = {}
+        self._deliveries = Deliveries(self.clock, trace, self._nodes, self._answers, self._accounts, lambda: self._news)
         settings = scenario.cluster.network
         self.network = Network(
             self.clock,
@@ -131,8 +134,8 @@ class World:
             scenario.cluster.nodes,
             extra_machines,
             self.seed,
-            self._landed,
-            self._on_wire,
+            self._deliveries.landed,
+            self._deliveries.on_wire,
         )
         self.background = BackgroundTraffic(self.network, self.sharing)
         hosts = [_with_defaults(host, scenario) for host in (*scenario.cluster.nodes, *extra_machines)]
@@ -142,12 +145,11 @@ class World:
         self.store = Store(self.clock, self.sharing, scenario.cluster.storage)
         self._programs = {program.node: program for program in programs}
         self._lives: dict[str, _Life] = {}
-        self._accounts: dict[str, Account] = {}
         for machine in self._machines.values():
             for rank in machine.ranks:
                 address = Address(len(self._lives), rank, machine.host.name, 0)
                 self._accounts[rank] = Account()
-                self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
+                self._begin_life(rank, address)
         self.clock.lingers = lambda stirred_ns: any(
             life.node.detector.may_suspect(stirred_ns) for life in self._lives.values()
         )
@@ -157,7 +159,6 @@ class World:
         self.collectives = Collectives()
         self._books = Books()
         self._news = News(self.clock, self.network, self._disturb_between)
-        self.has_wrong_numbers = False  # a flipped bit has come to somebody who has not noticed
 
     # --- what nodes ask -----------------------------------------------------------------------------------------------
 
@@ -232,6 +233,15 @@ class World:
         """Note a fault on a machine that does not exist under this strategy."""
         self._books.not_applicable.append(number)
 
+    @property
+    def has_wrong_numbers(self) -> bool:
+        """Whether a flipped bit has come to somebody who has not noticed."""
+        return self._deliveries.has_wrong_numbers
+
+    def _answers(self, machine: str) -> bool:
+        """Say whether a machine tells those who send to what it has lost."""
+        return self._machines[machine].up or self._machines[machine].notice == "reset"
+
     def is_up(self, machine: str) -> bool:
         return self._machines[machine].up
 
@@ -283,7 +293,7 @@ class World:
         for rank in self._machines[machine].ranks:
             old = self._lives[rank].node.address
             address = Address(old.index, old.name, old.host, old.incarnation + 1)
-            self._lives[rank] = _Life(SimNode(self, address, self._accounts[rank]))
+            self._begin_life(rank, address)
         present = [Member(rank, life.node.incarnation) for rank, life in self._lives.items()]
         for rank in self._machines[machine].ranks:
             node = self._lives[rank].node
@@ -366,6 +376,10 @@ class World:
 
     # --- lives --------------------------------------------------------------------------------------------------------
 
+    def _begin_life(self, rank: str, address: Address) -> None:
+        self._nodes[rank] = SimNode(self, address, self._accounts[rank])
+        self._lives[rank] = _Life(self._nodes[rank])
+
     def start(self, rank: str) -> None:
         """Run this rank's program in its present life."""
         life = self._lives[rank]
@@ -424,76 +438,6 @@ class World:
             self._running_workers += running - life.running
         life.running = running
 
-    # --- messages that arrive -----------------------------------------------------------------------------------------
-
-    def _landed(self, transfer: Transfer) -> None:
-        """A message arrives: it is off the wire, and its target has it."""
-        self._count(transfer, -1)
-        source, conversation = transfer.connection.source, transfer.conversation
-        target = self._lives[transfer.connection.target.name].node
-        if not target.alive or target.incarnation != transfer.life:
-            transfer.connection.throw_away(transfer.size_bytes)
-            if self._answers(transfer):
-                self._answer_with_reset(transfer, target)
-            return
-        if self._tells_messages:
-            self._trace_message("deliver", target.name, transfer, source=source.name)
-        if transfer.is_wrong:
-            self.has_wrong_numbers = True
-            target.record("wrong_number", source=source.name, size_bytes=transfer.size_bytes)
-        message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-        if _is_for_detector(transfer):
-            target.detector.hear(message)
-        elif conversation is not None:
-            target.take_in(message, conversation)
-        else:
-            target.mailbox.put(message)
-            target.look()
-
-    def _answer_with_reset(self, transfer: Transfer, target: SimNode) -> None:
-        """Nobody here has that connection, or ever had it."""
-        sender = transfer.connection.source
-        source = self._lives[sender.name].node
-        if not source.alive or source.address is not sender:
-            return
-        if transfer.life > target.incarnation:
-            self._news.refused(target.address, source)
-        else:
-            lost = Address(target.address.index, target.name, target.address.host, transfer.life)
-            self._news.lost(lost, source, restarted=target.alive)
-
-    def _answers(self, transfer: Transfer) -> bool:
-        machine = self._machines[transfer.connection.target.host]
-        return machine.up or machine.notice == "reset"
-
-    def _on_wire(self, transfer: Transfer, change: int) -> None:
-        """A message goes on the wire (+1), or is taken off it before it arrives (-1)."""
-        self._count(transfer, change)
-        if self._tells_messages and change > 0:
-            connection = transfer.connection
-            self._trace_message("depart", connection.source.name, transfer, to=connection.target.name)
-
-    def _count(self, transfer: Transfer, change: int) -> None:
-        """Count a message for its sender, and for whoever may wait for it."""
-        conversation, now_ns = transfer.conversation, self.clock.now_ns
-        if _is_for_detector(transfer):
-            return  # Nobody waits for it.
-        self._accounts[transfer.connection.source.name].wire(now_ns, change)
-        node = self._lives[transfer.connection.target.name].node
-        if conversation is None:
-            node.account.wire(now_ns, change)
-            return
-        seat = node.seats.get(conversation)
-        if seat is None:
-            node.is_approached(conversation, change)
-        elif change > 0 or seat.incoming:
-            seat.incoming += change
-            node.account.wire(now_ns, change)
-
-    def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
-        tag = transfer.tag if transfer.conversation is None else (transfer.conversation[1], transfer.tag)
-        self.trace.record(self.clock.now_ns, rank, kind, tag=str(tag), size_bytes=transfer.size_bytes, **fields)
-
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close_books(self, ending: Ending) -> Played:
@@ -518,11 +462,6 @@ class World:
             tuple(self._books.injected.values()),
             frozenset(self._books.not_applicable),
         )
-
-
-def _is_for_detector(transfer: Transfer) -> bool:
-    """Say whether a message is a heartbeat, or says who is lost."""
-    return transfer.conversation is None and transfer.connection.channel is not None
 
 
 def _with_defaults(host: Host, scenario: Scenario) -> Host:
