@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import MS, US, S, cluster, crash, group_of, tell, training
+from worlds import MS, US, S, Story, cluster, crash, group_of, tell, training
 
 from ringsim import load, parse
 from ringsim.collectives.ring import RingAllReduce
@@ -676,3 +676,187 @@ def test_a_row_that_names_no_machine_is_told_where_its_file_is(tmp_path: Any) ->
     (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}}\n")
     with pytest.raises(Exception, match=r"a\.yaml:6:22: faults\[1\]\.node: there is no node9"):
         load(tmp_path / "a.yaml")
+
+
+# --- what a fault strikes, and what is written down of it -------------------------------------------------------------
+
+BOTH = ("node0", "node1")
+STRUCK = [
+    (crash("node0", 1 * MS, "2 ms"), "node0", ("node0",)),
+    (fault("pause", 1 * MS, 2 * MS, node="node0"), "node0", ("node0",)),
+    (fault("slow_down", 1 * MS, 2 * MS, node="node0", factor=2), "node0", ("node0",)),
+    (link("link_down", 1 * MS, 2 * MS), "node0 - switch", ("node0",)),
+    (link("link_degrade", 1 * MS, 2 * MS, latency="1 us", one_way=True), "node0 -> switch", ("node0",)),
+    (link("drop", 1 * MS, 2 * MS, probability="1 %"), "node0 - switch", ("node0",)),
+    (link("corrupt", 1 * MS, 2 * MS, probability="1 %"), "node0 - switch", ("node0",)),
+    (fault("partition", 1 * MS, 2 * MS, groups=[["node0"], ["node1"]]), "node0 | node1", BOTH),
+    (fault("switch_down", 1 * MS, 2 * MS, switch="switch"), "switch", BOTH),
+]
+
+
+@pytest.mark.parametrize(("one", "struck", "ranks"), STRUCK, ids=[one["kind"] for one, _, _ in STRUCK])
+def test_what_is_struck_is_written_down_with_its_end(one: dict[str, Any], struck: str, ranks: tuple[str, ...]) -> None:
+    story = tell(cluster(2, faults=[one]), {name: sleeps(9 * MS) for name in BOTH}, restarts=BOTH)
+    (injected,) = story.played.injected
+    assert (injected.struck, injected.ranks) == (struck, ranks)
+    assert (injected.at_ns, injected.ended_at_ns) == (1 * MS, 3 * MS)
+
+
+def test_one_that_stands_still_is_not_paused_again() -> None:
+    faults = [fault("pause", 1 * MS, 10 * MS, node="node0"), fault("pause", 2 * MS, 2 * MS, node="node0")]
+    story = tell(cluster(1, faults=faults), {"node0": works(2 * MFLOP)})
+    assert story.played.results["node0"] == [12 * MS]
+    assert [one.number for one in story.played.injected] == [0]
+
+
+def test_a_dead_machine_cannot_be_paused() -> None:
+    faults = [crash("node0", 1 * MS, restart_after="2 ms"), fault("pause", 2 * MS, 9 * MS, node="node0")]
+    story = tell(cluster(1, faults=faults), {"node0": works(2 * MFLOP)}, restarts=["node0"])
+    assert story.played.results["node0"] == [5 * MS]
+    assert [one.number for one in story.played.injected] == [0]
+
+
+def test_the_dead_under_a_switch_are_not_struck_and_stay_dead() -> None:
+    faults = [crash("node0", 1 * MS), fault("switch_down", 2 * MS, 3 * MS, switch="switch")]
+    story = tell(cluster(2, faults=faults), {name: works(9 * MFLOP) for name in BOTH}, restarts=BOTH)
+    assert story.times("restart", "node0") == []
+    assert story.played.results == {"node1": [14 * MS]}
+    assert story.played.injected[1].ranks == ("node1",)
+
+
+def test_a_run_is_not_over_while_all_workers_are_dead_under_a_switch_that_comes_back() -> None:
+    scenario = cluster(2, faults=[fault("switch_down", 1 * MS, 5 * MS, switch="switch")])
+    story = tell(scenario, {name: works(2 * MFLOP) for name in BOTH}, restarts=BOTH)
+    assert story.played.results == {name: [8 * MS] for name in BOTH}
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        fault("slow_down", 1 * MS, 900 * MS, node="node0", factor=2),
+        link("link_degrade", 1 * MS, 900 * MS, latency="1 us"),
+        link("drop", 1 * MS, 900 * MS, probability="1 %"),
+        link("corrupt", 1 * MS, 900 * MS, probability="1 %"),
+    ],
+    ids=lambda one: one["kind"],
+)
+def test_a_run_has_stalled_before_the_end_of_a_fault_from_which_nothing_can_come(one: dict[str, Any]) -> None:
+    story = tell(cluster(2, faults=[one]), {"node0": receives(1, source="node1"), "node1": sleeps(2 * MS)})
+    assert (story.played.ending, story.played.time_ns) == ("stalled", 2 * MS)
+
+
+def test_who_never_takes_a_step_is_not_struck_in_it() -> None:
+    def skips(node):
+        for step in (0, 7):
+            node.begin_step(step)
+            yield from node.compute(MFLOP)
+
+    scenario = cluster(1, faults=[crash("node0", {"step": 5})])
+    assert tell(scenario, {"node0": skips}).times("crash") == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_is_a_machine_that_is_up_and_has_a_program(seed: int) -> None:
+    faults = [
+        crash("node0", 1),
+        fault("pause", 1 * MS, 1 * MS, node="any"),
+        fault("slow_down", 3 * MS, node="any", factor=2),
+    ]
+    story = tell(cluster(4, seed=seed, faults=faults), {"node0": sleeps(9 * MS), "node2": sleeps(9 * MS)})
+    assert [one.struck for one in story.played.injected] == ["node0", "node2", "node2"]
+
+
+def test_any_is_drawn_anew_each_time() -> None:
+    again = {"every": EXPONENTIAL}
+    slow = {"kind": "slow_down", "node": "any", "at": again, "factor": 2, "lasts": "1 us"}
+    story = tell(cluster(3, faults=[slow]), {f"node{rank}": sleeps(90 * MS) for rank in range(3)})
+    struck = [one.struck for one in story.played.injected]
+    assert len(struck) > 20
+    assert all(struck.count(f"node{rank}") > 3 for rank in range(3))
+
+
+def test_waits_differ_from_one_to_the_next_and_from_fault_to_fault() -> None:
+    slow = {"kind": "slow_down", "node": "node0", "at": {"every": EXPONENTIAL}, "factor": 2, "lasts": "1 ns"}
+    story = tell(cluster(1, faults=[slow, slow]), {"node0": sleeps(60 * MS)})
+    first, second = ([one.at_ns for one in story.played.injected if one.number == number] for number in (0, 1))
+    assert not set(first) & set(second)
+    gaps = [later - sooner for sooner, later in pairwise([0, *first])]
+    assert len(gaps) == len(set(gaps)) > 10
+
+
+def test_nothing_strikes_at_the_very_moment_at_which_it_stops() -> None:
+    def strikes(**more: str) -> list[int]:
+        slow = {
+            "kind": "slow_down",
+            "node": "node0",
+            "at": {"every": EXPONENTIAL, **more},
+            "factor": 2,
+            "lasts": "1 ns",
+        }
+        story = tell(cluster(1, faults=[slow]), {"node0": sleeps(60 * MS)})
+        return [one.at_ns for one in story.played.injected]
+
+    every = strikes()
+    assert strikes(stop=f"{every[5]} ns") == every[:5]
+    assert strikes(stop=f"{every[5] + 1} ns") == every[:6]
+
+
+def test_of_so_many_machines_one_fails_so_many_times_as_often() -> None:
+    def first(nodes: int) -> int:
+        at = {"every": {"kind": "llama_3", "accelerated": 1e11}}
+        slow = {"kind": "slow_down", "node": "any", "at": at, "factor": 2, "lasts": "1 ns"}
+        story = tell(cluster(nodes, faults=[slow]), {"node0": sleeps(50 * MS)})
+        return story.played.injected[0].at_ns
+
+    assert abs(first(1) - 4 * first(4)) <= 4
+
+
+# --- churn ------------------------------------------------------------------------------------------------------------
+
+
+def churned(nodes: int, faults: Sequence[Any] = ()) -> Story:
+    """Let the first machines churn for 60 ms, for as long as the last one works."""
+    names = [f"node{rank}" for rank in range(nodes)]
+    comes = {"kind": "churn", "nodes": names, "up": EXPONENTIAL, "down": EXPONENTIAL}
+    programs = {name: sleeps(1 * S) for name in names} | {f"node{nodes}": sleeps(60 * MS)}
+    return tell(cluster(nodes + 1, faults=[comes, *faults]), programs, helpers=names, restarts=names)
+
+
+def test_machines_that_churn_together_do_so_each_by_itself_and_all_of_it_is_written_down() -> None:
+    story = churned(3)
+    crashes, restarts = story.of("crash"), story.of("restart")
+    assert all(len(story.times("crash", f"node{rank}")) > 5 for rank in range(3))
+    assert len({event.time_ns for event in crashes}) == len(crashes)
+    struck = [(one.struck, one.at_ns) for one in story.played.injected]
+    assert sorted(struck) == sorted((event.node, event.time_ns) for event in crashes)
+    ended = [(one.struck, one.ended_at_ns) for one in story.played.injected if one.ended_at_ns is not None]
+    assert sorted(ended) == sorted((event.node, event.time_ns) for event in restarts)
+
+
+def test_every_time_up_and_down_is_another() -> None:
+    story = churned(1)
+    turns = [0, *sorted(story.times("crash") + story.times("restart"))]
+    waits = [later - sooner for sooner, later in pairwise(turns)]
+    assert len(waits) == len(set(waits)) > 10
+
+
+def test_who_is_dead_for_another_reason_does_not_come_back_by_churn() -> None:
+    story = churned(2, faults=[crash("node1", 1)])
+    assert story.times("crash", "node1") == [1]
+    assert story.times("restart", "node1") == []
+    assert story.times("restart", "node0")
+
+
+def test_a_run_is_not_over_while_all_who_churn_are_down() -> None:
+    comes = {"kind": "churn", "up": EXPONENTIAL, "down": {"kind": "exponential", "mean": "1 s"}}
+    story = tell(cluster(1, faults=[comes]), {"node0": sleeps(3 * MS)}, restarts=["node0"])
+    assert story.times("crash")
+    assert "node0" in story.played.results
+
+
+def test_churn_of_machines_that_another_strategy_has_strikes_those_that_are_there() -> None:
+    comes = {"kind": "churn", "nodes": ["server0", "node1"], "up": EXPONENTIAL, "down": EXPONENTIAL}
+    programs = {"node0": sleeps(60 * MS), "node1": sleeps(60 * MS)}
+    story = tell(cluster(2, faults=[comes]), programs, helpers=["node1"], restarts=["node1"])
+    assert {event.node for event in story.of("crash")} == {"node1"}
+    assert not story.played.not_applicable
