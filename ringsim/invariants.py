@@ -112,14 +112,9 @@ def policy(result: Result) -> tuple[str, str | None]:
 
 def ends(result: Result) -> str | None:
     """It comes to an end, or stalls and says who waits for whom."""
-    if result.outcome is Outcome.STALLED and not _is_cut_off(result) and " waits for " not in result.outcome_sentence:
+    if result.outcome is Outcome.STALLED and not result.cut_short and " waits for " not in result.outcome_sentence:
         return f"it neither ends nor says who waits for whom: {result.outcome_sentence}"
     return None
-
-
-def _is_cut_off(result: Result) -> bool:
-    """Say whether the scenario itself gives the run no more time; one that gets nowhere has too many events first."""
-    return result.virtual_time_ns >= int(result.scenario.max_virtual_time)
 
 
 def goes_on(result: Result) -> str | None:
@@ -134,7 +129,7 @@ def goes_on(result: Result) -> str | None:
     others = any(fault.kind != "crash" for fault in result.scenario.faults)
     # Who is set aside waits at the rendezvous for its cooldown, and that is no suspicion.
     timeouts = any(event.kind == "receive_timeout" and event.fields["source"] != RENDEZVOUS for event in result.trace)
-    if promise is None or result.outcome.is_success or _is_cut_off(result) or not loud or others or timeouts:
+    if promise is None or result.outcome.is_success or result.cut_short or not loud or others or timeouts:
         return None
     lives = Counter(event.node for event in crashes)
     lives.subtract(event.node for event in result.trace if event.kind == "restart")

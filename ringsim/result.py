@@ -174,6 +174,7 @@ class Result:
     parameters: np.ndarray | None  # the final ones, float32 [size], where training could finish
     replicas: Mapping[str, str]  # sha256 of these, by each node that has come to the end of the task
     command: str | None = None
+    cut_short: bool = False  # by `max_virtual_time`, or after too many faults without a new step
 
     def with_command(self, command: str) -> Result:
         """Return the same result, with the command that repeats it."""

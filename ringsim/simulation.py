@@ -27,6 +27,7 @@ from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
 from ringsim.units import about_duration, format_duration
+from ringsim.world.faults import IN_VAIN
 from ringsim.world.played import Played
 from ringsim.world.world import Fidelity, play, rare_collections
 
@@ -151,6 +152,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         trace=events,
         parameters=None if final is None else final.model.parameters.array,
         replicas={node: _sha256(state) for node, state in finished.items()},
+        cut_short=played.ending in ("late", "in vain"),
     )
 
 
@@ -180,7 +182,12 @@ def _outcome(scenario: Scenario, played: Played, final: State | None) -> tuple[O
     waiting = "; ".join(f"{name} waits for {what}" for name, what in sorted(played.waiting.items()))
     if played.ending == "stalled":
         return Outcome.STALLED, f"stalled at {about_duration(played.time_ns)}: {waiting or 'nobody is left to go on'}"
-    return Outcome.STALLED, f"stalled: max_virtual_time is over; {waiting or 'everybody is busy'}"
+    waiting = waiting or "everybody is busy"
+    if played.ending == "in vain":
+        culprits = _culprits(scenario, played)
+        often = f"faults have struck {IN_VAIN:,} times without a new step{culprits}"
+        return Outcome.STALLED, f"stalled at {about_duration(played.time_ns)}: {often}; {waiting}"
+    return Outcome.STALLED, f"stalled: max_virtual_time is over; {waiting}"
 
 
 def _culprits(scenario: Scenario, played: Played) -> str:
@@ -223,4 +230,5 @@ def _describe(scenario: Scenario, number: int) -> str:
     else:
         when = f"at {format_duration(at.time)}" if at.time is not None else f"at step {at.step}"
     segment = "" if at.segment is None else f", segment {at.segment}"
-    return f"{fault.kind} of {struck(fault)} {when}{segment}"
+    whose = "" if at.node is None else f" of {at.node}"
+    return f"{fault.kind} of {struck(fault)} {when}{segment}{whose}"

@@ -61,6 +61,12 @@ def test_json_summary_has_every_promised_key_and_failure_detail(capsys: pytest.C
         assert sum(value for key, value in node.items() if key.endswith("_ns")) == summary["virtual_time_ns"]
 
 
+def test_the_command_that_repeats_a_run_is_told_as_it_was_given(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parted = "faults=[{kind: partition, groups: [[node0], [node1, node2]], at: 9 h}]"
+    assert run_command(["run", small, "--set", parted]) == 0
+    assert f"ringsim run {small} --set '{parted}'" in capsys.readouterr().out
+
+
 def test_the_run_folder_holds_everything_and_no_temporary_file(small: str, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     assert run_command(["run", small, "--out", str(out), "--quiet"]) == 0

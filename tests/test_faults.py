@@ -7,6 +7,7 @@ how strategies take them (`test_strategies.py`), and that closed form and messag
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -21,7 +22,7 @@ from worlds import MS, US, S, Story, cluster, crash, group_of, tell, training
 from ringsim import load, parse
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout
-from ringsim.scenario import Exponential, Li2014, Llama3, Weibull
+from ringsim.scenario import Exponential, Host, Li2014, Llama3, Weibull
 from ringsim.simulation import simulate
 from ringsim.world.corruption import flipped
 from ringsim.world.waits import wait_ns
@@ -580,10 +581,22 @@ MISTAKES = [
         "groups[1][0]: node1 is in faults[0].groups[0] already; it is on one side only",
     ),
     ("{kind: switch_down, switch: rack0.switch, at: 1 s}", "switch: there is no switch rack0.switch in this star"),
-    ("{kind: crash, node: any, at: {step: 1}}", "at.step: is a worker's progress, and any has none"),
+    (
+        "{kind: crash, node: any, at: {step: 1}}",
+        "at.step: is a worker's progress, and any has none; say whose step it is, such as {step: 1, node: node0}",
+    ),
+    (
+        "{kind: crash, node: node0, at: {step: 1, node: server0}}",
+        "at.step: is a worker's progress, and server0 has none",
+    ),
+    ("{kind: crash, node: any, at: {step: 1, node: node9}}", "at.node: there is no node9; the nodes are node0"),
+    (
+        "{kind: crash, node: node0, at: {time: 1 s, node: node0}}",
+        "at.node: says whose step it is, and lacks the step; write both, such as {step: 12, node: node0}",
+    ),
     (
         "{kind: link_down, source: node0, target: switch, at: {step: 1}}",
-        "at.step: is a worker's progress, and a link_down is no worker's; write a time, such as at: 3 s",
+        "at.step: is a worker's progress, and a link_down is no worker's; say whose step it is",
     ),
     ("{kind: crash, node: node0, at: {start: 1 s}}", 'at.start: belongs to "every"'),
     (
@@ -809,6 +822,53 @@ def test_of_so_many_machines_one_fails_so_many_times_as_often() -> None:
         return story.played.injected[0].at_ns
 
     assert abs(first(1) - 4 * first(4)) <= 4
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        fault("link_down", 0, source="node1", target="switch"),
+        fault("partition", 0, groups=[["node0"], ["node1"]]),
+        fault("switch_down", 0, switch="switch"),
+        fault("crash", 0, node="any"),
+        fault("crash", 0, node="server0"),
+    ],
+    ids=lambda one: one["kind"],
+)
+def test_whatever_strikes_can_wait_for_the_progress_of_a_worker(one: dict[str, Any]) -> None:
+    def steps(node):
+        for step in range(4):
+            node.begin_step(step)
+            yield from node.compute(MFLOP)
+
+    scenario = cluster(2, faults=[{**one, "at": {"step": 2, "node": "node0"}}])
+    story = tell(
+        scenario, {"node0": steps, "node1": sleeps(9 * MS), "server0": sleeps(9 * MS)}, machines=[Host(name="server0")]
+    )
+    (injected,) = story.played.injected
+    assert injected.at_ns == 2 * MS
+
+
+def test_what_never_ends_strikes_the_same_thing_once() -> None:
+    again = {"at": {"every": EXPONENTIAL}}
+    down = {**fault("link_down", 0, source="node0", target="switch"), **again}
+    slow = {"kind": "slow_down", "node": "any", "factor": 2, **again}
+    story = tell(cluster(2, faults=[down, slow]), {name: sleeps(90 * MS) for name in BOTH})
+    struck = [(one.number, one.struck) for one in story.played.injected]
+    assert sorted(struck) == [(0, "node0 - switch"), (1, "node0"), (1, "node1")]
+
+
+@pytest.mark.parametrize("kind", ["crash", "churn"])
+def test_a_run_in_which_faults_strike_and_strike_and_nobody_comes_further_has_stalled(kind: str) -> None:
+    often = {"kind": "exponential", "mean": "1 us"}
+    one = {
+        "crash": {"kind": "crash", "node": "any", "at": {"every": often}, "restart_after": "1 us"},
+        "churn": {"kind": "churn", "up": often, "down": often},
+    }[kind]
+    result = simulate(training({"name": "ring", "on_failure": "elastic"}, nodes=2, faults=[one], steps=3))
+    assert (str(result.outcome), result.cut_short) == ("stalled", True)
+    sentence = r"stalled at .*: faults have struck 10,000 times without a new step \(crashed: node\d, node\d\); "
+    assert re.match(sentence, result.outcome_sentence)
 
 
 # --- churn ------------------------------------------------------------------------------------------------------------

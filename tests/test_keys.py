@@ -296,6 +296,7 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("At", "file"): ([CRASH], f"faults[0].at={{file: '{ROWS}'}}"),
     ("At", "time"): (["faults=[{kind: crash, node: b, at: 2 ms}]"], "faults[0].at=3 ms"),
     ("At", "step"): ([CRASH], "faults[0].at={step: 2, segment: 1}"),
+    ("At", "node"): ([CRASH], "faults[0].at={step: 1, segment: 1, node: c}"),
     ("At", "segment"): ([CRASH], "faults[0].at={step: 1, segment: 2}"),
 }  # fmt: skip
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ringsim.scenario_file import Loaded
     from ringsim.trace import Event
 
+# Brackets and colons in a command or a name are no markup and no pictures.
+_AS_IT_STANDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+
 FAULT_IN_RINGSIM, COULD_NOT_FINISH, NOT_MET, CTRL_C = 1, 4, 5, 130
 
 
@@ -53,9 +56,9 @@ def show(table: RenderableType) -> None:
 
     if sys.stdout is not None and sys.stdout.isatty():
         # A narrower terminal wraps by itself, and leaves a digest in one piece for the mouse.
-        Console(width=max(shutil.get_terminal_size().columns, 100), highlight=False).print(table)
+        Console(width=max(shutil.get_terminal_size().columns, 100), **_AS_IT_STANDS).print(table)
         return
-    console = Console(width=1_000, highlight=False, file=io.StringIO())
+    console = Console(width=1_000, file=io.StringIO(), **_AS_IT_STANDS)
     console.print(table)
     for line in console.file.getvalue().splitlines():  # type: ignore[attr-defined]
         click.echo(line.rstrip())

@@ -4,7 +4,7 @@
     link_down, link_degrade, drop, corrupt          links
     partition, switch_down                          several at once
 
-What is not here: what a fault does (`world/faults.py`), and which moments a distribution gives (`draws.py`).
+What is not here: what a fault does (`world/faults.py`), and which moments a distribution gives (`world/waits.py`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class At(Settings):
     """When: a virtual time (`at: 3 s`), a node's own progress (`at: {step: 12, segment: 3}`), or again and again.
 
     `step: 12` is the moment the node begins the step after update 12; with `segment: 3`, the moment it has received
-    the third message of that step's collectives.
+    the third message of that step's collectives. `node` says whose step it is, where that is not the node that fails.
     """
 
     model_config = ConfigDict(json_schema_extra=_or_time)
@@ -69,6 +69,9 @@ class At(Settings):
     time: Duration | None = None
     step: int | None = Field(None, ge=0)
     segment: int | None = Field(None, ge=1)
+    node: NodeName | None = Field(
+        None, description="with step: the machine whose step it is; default: the fault's node"
+    )
     every: Wait | None = Field(None, description="again and again, with seeded waits between")
     start: Duration | None = Field(None, description="with every: when the first wait begins; default: at 0 s")
     stop: Duration | None = Field(None, description="with every: nothing more from then on; default: it goes on")

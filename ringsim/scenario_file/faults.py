@@ -159,10 +159,13 @@ def _check_moment(at: At, path: Path) -> Iterator[Conflict]:
         yield Conflict((*path, "file"), sentence, (path,))
         return
     said = [key for key in ("time", "step", "every") if getattr(at, key) is not None]
-    instant = tuple((*path, key) for key in ("time", "step", "segment", "every", "start", "stop"))
+    instant = tuple((*path, key) for key in ("time", "step", "segment", "node", "every", "start", "stop"))
     if at.segment is not None and at.step is None:
         sentence = "lacks its step; write both, such as {step: 12, segment: 3}"
         yield Conflict((*path, "segment"), sentence, instant)
+    elif at.node is not None and at.step is None:
+        sentence = "says whose step it is, and lacks the step; write both, such as {step: 12, node: node0}"
+        yield Conflict((*path, "node"), sentence, instant)
     elif not said:
         yield Conflict(path, "lacks an instant; write a time, such as 3 s, or a step, such as {step: 12}", instant)
     elif len(said) > 1:
@@ -184,13 +187,18 @@ def _check_progress(scenario: Scenario, fault: Fault, path: Path) -> Iterator[Co
     assert not isinstance(fault, Churn)
     if fault.at.step is None:
         return
-    step, node = (*path, "step"), getattr(fault, "node", None)
-    if node is None:
-        sentence = f"is a worker's progress, and a {fault.kind} is no worker's; write a time, such as at: 3 s"
-        yield Conflict(step, sentence, (step,))
-    elif node == ANY or may_be_added(node):
-        sentence = f"is a worker's progress, and {node} has none; write a time, such as at: 3 s"
-        yield Conflict(step, sentence, (step, (*path[:-1], "node")))
+    step, names = (*path, "step"), [host.name for host in scenario.cluster.nodes]
+    whose, key = fault.at.node, (*path, "node")
+    if whose is None:
+        whose, key = getattr(fault, "node", None), (*path[:-1], "node")
+    advice = f"say whose step it is, such as {{step: {fault.at.step}, node: {names[0]}}}"
+    if whose is None:
+        yield Conflict(step, f"is a worker's progress, and a {fault.kind} is no worker's; {advice}", (step,))
+    elif whose == ANY or may_be_added(whose):
+        yield Conflict(step, f"is a worker's progress, and {whose} has none; {advice}", (step, key))
+    elif fault.at.node is not None and whose not in names:
+        rests_on = key, *((*_NODES, index, "name") for index in range(len(names)))
+        yield Conflict(key, no_machine(whose, names), rests_on)
     else:
         yield from _check_step(scenario, fault.at.step, step)
         yield from _check_segment(scenario, fault.at.segment, (*path, "segment"))

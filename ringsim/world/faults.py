@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Process = Generator[Any, Any, None]
 
+IN_VAIN = 10_000  # so many faults without a new step in between, and the run gets nowhere
+
 
 class Strike(NamedTuple):
     """One time that a fault strikes: which fault of the scenario, and how often it had struck before."""
@@ -58,6 +60,17 @@ class Moments:
     def __init__(self, clock: Clock):
         self._clock = clock
         self._waiting: list[_Moment] = []
+        self._furthest = -1  # step that any node has begun
+        self._since = 0  # how often a fault has struck since then
+
+    def struck(self) -> None:
+        """A fault strikes, or would if it found anything to strike."""
+        self._since += 1
+
+    @property
+    def are_in_vain(self) -> bool:
+        """Whether faults strike again and again, and nobody comes any further between them."""
+        return self._since >= IN_VAIN
 
     def at(self, strike: Strike, time_ns: int) -> simpy.Event:
         """Return an event at a virtual time."""
@@ -90,6 +103,8 @@ class Moments:
         """`rank` has begun `step`, or received its `segment`-th message in it: is that some fault's moment?"""
         if self._clock.is_wound_back:
             return  # No fault was waiting then, or it would not have to be played again.
+        if step > self._furthest:
+            self._furthest, self._since = step, 0
         for moment in self._waiting:
             here = rank in moment.ranks and (moment.step, moment.segment) == (step, segment)
             if here and not moment.event.triggered:
@@ -129,7 +144,7 @@ def start(world: World, number: int, fault: settings.Fault) -> None:
         return
     if fault.at.step is not None:
         # Its moment is made here, before any program runs, so that none can come too early for it.
-        ranks = world.ranks(getattr(fault, "node", ""))
+        ranks = world.ranks(fault.at.node or str(getattr(fault, "node", None)))
         moments = iter([world.moments.reached(number, ranks, fault.at)])
     else:
         moments = _moments(world, number, fault.at, _machines_at_risk(world, fault))
@@ -160,8 +175,16 @@ def _strikes(
     count = 0
     while moment is not None:
         yield moment
+        world.moments.struck()
         world.clock.start(_KINDS[type(fault)](world, Strike(number, count), fault))
-        moment, count = next(later, None), count + 1
+        moment, count = None if _is_for_good(fault) else next(later, None), count + 1
+
+
+def _is_for_good(fault: settings.Fault) -> bool:
+    """Say whether a fault never ends and always strikes the same: there is nothing left for it to strike again."""
+    if isinstance(fault, settings.Churn) or getattr(fault, "node", None) == ANY:
+        return False
+    return (fault.restart_after if isinstance(fault, (settings.Crash, settings.SwitchDown)) else fault.lasts) is None
 
 
 def _machines_at_risk(world: World, fault: settings.Fault) -> int:
@@ -200,7 +223,7 @@ def pause(world: World, strike: Strike, fault: settings.Pause) -> Process:
 def slow_down(world: World, strike: Strike, fault: settings.SlowDown) -> Process:
     """A machine computes so many times as slow; after `lasts` it is as fast as before."""
     machine = _chosen(world, strike, fault.node)
-    if machine is None:
+    if machine is None or (fault.lasts is None and world.is_slowed(machine, strike.number)):
         return
     world.note(strike, machine, world.ranks(machine))
     world.slow_down(strike, machine, Fraction(exactly(fault.factor)))
@@ -218,6 +241,7 @@ def _churn(world: World, number: int, fault: settings.Churn, machine: str, index
         strike = Strike(number, count * machines + index)
         time_ns = world.clock.now_ns + wait_ns(fault.up, 1, world.seed, "up", number, machine, count)
         yield world.moments.at(strike, time_ns)
+        world.moments.struck()
         down_ns = wait_ns(fault.down, 1, world.seed, "down", number, machine, count)
         if world.is_up(machine):
             world.note(strike, machine, world.ranks(machine))

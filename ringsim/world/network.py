@@ -83,6 +83,7 @@ class Network:
         }
         self._routes: dict[Link, Route] = {}
         self._connections: dict[tuple[str, int, str, Channel], Connection] = {}
+        self._open: dict[Connection, None] = {}  # those on which more may be sent, in the order in which they began
         self._held_up: dict[Connection, int] = {}  # whose current message cannot flow, and since when
         self._waiting: list[tuple[str, str, Callable[[], None]]] = []  # for a way between two hosts to be open
         # Resources that somebody must hear of before a flow begins there.
@@ -133,6 +134,7 @@ class Network:
         if connection is None:
             route, window = self.route(source.host, target.host), self._window(source, target)
             connection = self._connections[key] = Connection(self, source, target, channel, route, window)
+            self._open[connection] = None
             connection.is_plain = self._is_plain(connection)
         return connection
 
@@ -352,7 +354,7 @@ class Network:
         before = {link: self.conditions.link(link) for link in self._resource}
         change()
         self._routes.clear()
-        for connection in self._connections.values():
+        for connection in self._open:
             route = self.route(connection.source.host, connection.target.host)
             if route != connection.route:
                 self._reroute(connection, route)
@@ -416,14 +418,20 @@ class Network:
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def kill(self, doomed: Callable[[Transfer], bool]) -> None:
-        """Take every doomed message whose last byte has not left off the network; its handle never completes."""
-        for connection in self._connections.values():
-            if connection.queue:
-                connection.queue = deque(transfer for transfer in connection.queue if not doomed(transfer))
+    def kill(self, doomed: Callable[[Connection], bool]) -> list[Connection]:
+        """Take what has not left these connections off the network; its handles never complete. Returns them."""
+        killed = [connection for connection in self._open if doomed(connection)]
+        for connection in killed:
+            connection.queue.clear()
             current = connection.current
-            if current is not None and not current.has_left and doomed(current):
+            if current is not None and not current.has_left:
                 self._break(connection, current)
+        return killed
+
+    def retire(self, ended: Callable[[Connection], bool]) -> None:
+        """Kill these connections. Nothing is sent on them any more, so that nobody need look at them again."""
+        for connection in self.kill(ended):
+            del self._open[connection]
 
     def _break(self, connection: Connection, transfer: Transfer) -> None:
         self.clock.cancel(connection.departure)

@@ -13,7 +13,7 @@ from ringsim.world.account import Account
 from ringsim.world.faults import Strike
 from ringsim.world.traffic import Traffic
 
-Ending = Literal["over", "stalled", "late"]
+Ending = Literal["over", "stalled", "late", "in vain"]
 
 
 @dataclass(frozen=True)

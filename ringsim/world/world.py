@@ -36,6 +36,8 @@ from ringsim.world.storage import Store
 
 Fidelity = Literal["auto", "message"]
 
+_ENDINGS: dict[str, Ending] = {"over": "over", "dry": "stalled", "late": "late"}  # by how the clock came to stand
+
 
 @dataclass
 class _Machine:
@@ -70,11 +72,10 @@ def play(
     """
     with rare_collections():
         world = World(scenario, programs, extra_machines, trace, shuffle_ties, fidelity)
-        ending = _play(world, scenario, programs)
-        return world.close_books("stalled" if ending == "dry" else "late" if ending == "late" else "over")
+        return world.close_books(_play(world, scenario, programs))
 
 
-def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> str:
+def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> Ending:
     for number, fault in enumerate(scenario.faults):
         if faults.applies(world, fault):
             faults.start(world, number, fault)
@@ -86,11 +87,14 @@ def _play(world: World, scenario: Scenario, programs: Sequence[Program]) -> str:
         world.clock.start(world.background.play(flow))
     for program in programs:
         world.start(program.node)
-    ending = world.clock.run(world.is_over, scenario.max_virtual_time)
+    may_end = lambda: world.is_over() or world.moments.are_in_vain  # noqa: E731
+    ending = world.clock.run(may_end, scenario.max_virtual_time)
     if world.play_by_messages() and ending == "dry":
         # Nobody is left to enter a collective: those who have, go on until they cannot.
-        ending = world.clock.run(world.is_over, scenario.max_virtual_time)
-    return ending
+        ending = world.clock.run(may_end, scenario.max_virtual_time)
+    if ending == "over" and not world.is_over():
+        return "in vain"
+    return _ENDINGS[ending]
 
 
 @contextmanager
@@ -197,9 +201,7 @@ class World:
         make it matter who acts first at an instant.)
         """
         generation = stage.group.generation
-        self.network.kill(
-            lambda transfer: transfer.connection.channel == generation and transfer.connection.source is node.address
-        )
+        self.network.retire(lambda one: one.channel == generation and one.source is node.address)
         for member in stage.group.members:
             peer = self._lives[member.name].node
             if peer is not node:
@@ -282,7 +284,7 @@ class World:
             life.node.record("crash", notice=notice)
             if notice == "reset":
                 # In silence what is sent to it still leaves, and comes to nobody: its senders cannot know.
-                self.network.kill(lambda transfer, rank=rank: transfer.connection.target.name == rank)  # type: ignore[misc]
+                self.network.kill(lambda one, rank=rank: one.target.name == rank)  # type: ignore[misc]
             self._end_life(life, reset=notice == "reset")
             self.account(rank).set(self.clock.now_ns, up=False, recovering=False)
 
@@ -339,6 +341,10 @@ class World:
         """What a fault has slowed down is as fast as before."""
         del self._machines[machine].slowed[strike]
         self._set_pace(machine)
+
+    def is_slowed(self, machine: str, number: int) -> bool:
+        """Say whether a machine is slower by this fault of the scenario."""
+        return any(strike.number == number for strike in self._machines[machine].slowed)
 
     def _set_pace(self, machine: str) -> None:
         one, pace = self._machines[machine], Fraction(1)
@@ -410,7 +416,7 @@ class World:
             return
         self._disturb((node.name,))
         node.die()
-        self.network.kill(lambda transfer: transfer.connection.source is node.address)
+        self.network.retire(lambda one: one.source is node.address)
         process = life.process
         if process is not None and process.is_alive and process is not self.clock.environment.active_process:
             process.interrupt()
