@@ -1,19 +1,17 @@
-"""From the events of a trace to what people ask: which updates count, what became of the samples, what a failure cost.
+"""From the events of a trace to what people ask: which updates count, what became of the samples, what saving cost.
 
 Everything here is a pure function of the events, so that anybody can recount it from trace.jsonl. A step is told apart
 by (generation, step): after a rollback the same step is executed again, in a later generation of the ring. What is not
-here: bytes and node times, which the world counts itself.
+here: what a failure cost (`failures.py`), and bytes and node times, which the world counts itself.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
-from ringsim.result import Checkpoints, EpochSamples, Failure, Samples, StepRow
+from ringsim.result import Checkpoints, EpochSamples, Samples, StepRow
 from ringsim.trace import Event
 
 # A training step as (generation, number of updates before it).
@@ -196,85 +194,6 @@ def _mean_loss(events: Sequence[Event]) -> float | None:
     return float(sum(event.fields["loss"] * event.fields["samples"] for event in events) / total)
 
 
-class Strike(Protocol):
-    """A fault that has happened: what it struck, which ranks the others may miss, and from when to when."""
-
-    @property
-    def struck(self) -> str: ...
-    @property
-    def ranks(self) -> Sequence[str]: ...
-    @property
-    def at_ns(self) -> int: ...
-    @property
-    def ended_at_ns(self) -> int | None: ...
-
-
-class Failures:
-    """What each fault did, of one run. Made once, because there may be thousands of faults and of events.
-
-    full_size: how many workers all are.
-    """
-
-    def __init__(self, events: Sequence[Event], full_size: int):
-        self._signs = [event for event in events if event.kind in ("peer_lost", "suspect", "receive_timeout")]
-        self._aborts = [event for event in events if event.kind == "collective_abort"]
-        self._updates = [event for event in events if event.kind == "update"]
-        self._full = [event for event in self._updates if event.fields["world_size"] == full_size]
-        self._restores: dict[int, list[Event]] = defaultdict(list)  # by generation
-        # When a generation was last gone on with. Groups are joined; a parameter server that goes on from a checkpoint
-        # begins a generation without a group.
-        self._last_ns: dict[int, int] = {}
-        joined = {event.fields["generation"] for event in events if event.kind == "world"}
-        for event in events:
-            if event.kind not in ("world", "restore"):
-                continue
-            generation: int = event.fields["generation"]
-            if event.kind == "restore":
-                self._restores[generation].append(event)
-            if event.kind == "world" or generation not in joined:
-                self._last_ns[generation] = event.time_ns
-        self._generations = sorted(self._last_ns)
-
-    def of(self, kind: str, strike: Strike) -> Failure:
-        """Return what one fault did, one time that it struck."""
-        detected_at_ns = self._detected_at_ns(strike)
-        found = Failure(strike.struck, kind, strike.at_ns, strike.ended_at_ns, detected_at_ns, None, None, 0)
-        if detected_at_ns is None:
-            return found
-        # Where a ring breaks, an update that it still finishes is no resumption: the next ring's first one is.
-        broken = next((event.fields["generation"] for event in _since(self._aborts, detected_at_ns)), None)
-        later = self._generations if broken is None else self._generations[bisect_right(self._generations, broken) :]
-        default = 0 if broken is None else broken + 1
-        first = next((one for one in later if self._last_ns[one] >= detected_at_ns), default)
-        rollbacks = [
-            event.fields["from_step"] - event.fields["step"]
-            for event in self._restores[first]
-            if event.time_ns >= detected_at_ns
-        ]
-        return replace(
-            found,
-            resumed_at_ns=_first_of(self._updates, detected_at_ns, first),
-            recovered_at_ns=_first_of(self._full, detected_at_ns, first),
-            rolled_back_steps=max(0, *rollbacks) if rollbacks else 0,
-        )
-
-    def _detected_at_ns(self, strike: Strike) -> int | None:
-        signs = (event.time_ns for event in _since(self._signs, strike.at_ns) if _is_sign(event, strike.ranks))
-        # Where the news takes any time at all, a sign at the very instant of the fault is of an earlier one.
-        at_once = next(signs, None)
-        return at_once if at_once != strike.at_ns else next((ns for ns in signs if ns > strike.at_ns), at_once)
-
-
-def _since(events: Sequence[Event], time_ns: int) -> Iterator[Event]:
-    begin = bisect_left(events, time_ns, key=lambda event: event.time_ns)
-    return (events[index] for index in range(begin, len(events)))
-
-
-def _first_of(updates: Sequence[Event], since_ns: int, generation: int) -> int | None:
-    """Return when the first update of a generation, or of a later one, was made."""
-    return next((one.time_ns for one in _since(updates, since_ns) if one.fields["generation"] >= generation), None)
-
-
 def checkpoints(events: Sequence[Event]) -> Checkpoints:
     """Return how often, how long and how much was saved in the store, and how much time lay between under one name.
 
@@ -300,51 +219,3 @@ def checkpoints(events: Sequence[Event]) -> Checkpoints:
     saving_ns += sum(events[-1].time_ns - begin_ns for begin_ns in begun.values())
     mean_ns = sum(intervals) // len(intervals) if intervals else None
     return Checkpoints(saves, saving_ns, saved_bytes, mean_ns, loads)
-
-
-def _is_sign(event: Event, ranks: Sequence[str]) -> bool:
-    """Say whether a node learns by this event that one of `ranks` is gone: it names one of them, or nobody at all.
-
-    No ranks: a link between switches, say, where whoever misses anybody may miss it for that.
-    """
-    if event.kind in ("peer_lost", "suspect"):
-        return event.fields["peer"] in ranks or not ranks
-    return event.kind == "receive_timeout" and (event.fields["source"] in (None, *ranks) or not ranks)
-
-
-# Where a life begins or ends.
-_TURNS = ("crash", "ended", "restart")
-
-
-@dataclass(frozen=True)
-class _Life:
-    """Which life of a node is up (None: it is dead), and since when."""
-
-    incarnation: int | None = 0
-    since_ns: int = 0
-
-
-def false_suspicions(events: Sequence[Event]) -> int:
-    """Return how often somebody was taken for dead who was not.
-
-    That is a `suspect` whose life was up; and a `receive_timeout` against one who trains and was up all the while. (A
-    rendezvous is only waited for so long because it said so.)
-
-    >>> crash, back = Event(5, "a", "crash", {"notice": "silence"}), Event(7, "a", "restart", {"incarnation": 1})
-    >>> suspect = lambda at, life: Event(at, "b", "suspect", {"peer": "a", "incarnation": life, "timeout_ns": 3})
-    >>> false_suspicions([suspect(4, 0), crash, suspect(6, 0), back, suspect(8, 0), suspect(9, 1)])
-    2
-    """
-    trains = {event.node for event in events if event.kind in ("step_begin", "update")}
-    lives: dict[str, _Life] = defaultdict(_Life)
-    count = 0
-    # Of one instant, deaths come first: who dies at the very instant of a suspicion was rightly suspected.
-    for event in sorted(events, key=lambda event: (event.time_ns, event.kind not in _TURNS)):
-        if event.kind in _TURNS:
-            lives[event.node] = _Life(event.fields.get("incarnation"), event.time_ns)
-        elif event.kind == "suspect":
-            count += lives[event.fields["peer"]].incarnation == event.fields["incarnation"]
-        elif event.kind == "receive_timeout" and event.fields["source"] in trains:
-            life, began_ns = lives[event.fields["source"]], event.time_ns - event.fields["timeout_ns"]
-            count += life.incarnation is not None and life.since_ns <= began_ns
-    return count

@@ -14,6 +14,7 @@ from typing import get_args
 
 from ringsim import accounting
 from ringsim.errors import UsageError
+from ringsim.failures import Failures, false_suspicions
 from ringsim.learning.engine import Engine
 from ringsim.learning.memo import Memo
 from ringsim.learning.models.model import Model
@@ -119,7 +120,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     reached = {injected.number for injected in played.injected}
     workers = [role.node for role in deployment.roles if role.worker]
     full_size = len(workers) if deployment.full_size is None else deployment.full_size
-    failures = accounting.Failures(events, full_size)
+    failures = Failures(events, full_size)
     return Result(
         scenario=scenario,
         strategy=deployment.name or scenario.strategy.name,
@@ -140,7 +141,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         nodes=tuple(_node_time(name, played) for name in workers),
         checkpoints=accounting.checkpoints(events),
         failures=tuple(failures.of(scenario.faults[injected.number].kind, injected) for injected in played.injected),
-        false_suspicions=accounting.false_suspicions(events),
+        false_suspicions=false_suspicions(events),
         faults_not_reached=_fault_lines(scenario, {*range(len(scenario.faults))} - reached - played.not_applicable),
         faults_not_applicable=_fault_lines(scenario, played.not_applicable),
         samples=accounting.total_samples(epochs),

@@ -8,7 +8,7 @@ same:
     schedule    what happened when: the same on every machine, whatever the detail of the trace
     numbers     losses, accuracies and parameters: the same bits in the same numerical environment
 
-What is not here: what the events mean for the summary (`accounting.py`).
+What is not here: what the events mean for the summary (`accounting.py`, `failures.py`).
 """
 
 from __future__ import annotations

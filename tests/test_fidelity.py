@@ -159,8 +159,14 @@ def member(case: Case, rank: int) -> Run:
 
 def _second_group(case: Case) -> Group:
     assert case.second_group is not None
-    comes_back = [fault["node"] for fault in case.faults if "restart_after" in fault]
     names = case.names
+    comes_back = {
+        name
+        for fault in case.faults
+        if "restart_after" in fault
+        # A switch takes with it whoever is under it.
+        for name in ([fault["node"]] if "node" in fault else names)
+    }
     return Group(1, tuple(Member(names[rank], int(names[rank] in comes_back)) for rank in case.second_group))
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringsim.accounting import false_suspicions
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, Restarted, Suspected, UsageError
+from ringsim.failures import false_suspicions
 from ringsim.node import Member, Node, Operation
 from ringsim.scenario import Heartbeat, Host, NeighbourHeartbeat, Scenario, worker_names
 from ringsim.simulation import simulate

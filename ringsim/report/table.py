@@ -116,7 +116,7 @@ def _compare_rows(result: Result) -> Rows:
         ("detected after", _listed(_after(f.at_ns, f.detected_at_ns) for f in failures)),
         ("resumed after", _listed(_after(f.at_ns, f.resumed_at_ns) for f in failures)),
         ("false suspicions", f"{result.false_suspicions:,}"),
-        ("steps rolled back", str(sum(f.rolled_back_steps for f in failures))),
+        ("steps rolled back", f"{result.lost_work:,}"),
         ("samples repeated", f"{result.samples.repeated:,}"),
         ("samples lost", f"{result.samples.lost:,}"),
     ]

@@ -96,7 +96,14 @@ def deploy(scenario: Scenario) -> Deployment:
     everybody = whole_group(scenario)
     workers = [Role(name, partial(worker, group=everybody, ask=ask), restarts=True) for name in everybody.names]
     serving = Role(SERVER, partial(server, everybody=everybody, rules=rules(scenario)), worker=False)
-    return Deployment([*workers, serving], worker_shares(scenario), machines(scenario))
+    return deployment(scenario, [*workers, serving])
+
+
+def deployment(scenario: Scenario, roles: Sequence[Role]) -> Deployment:
+    """Add the servers' machines. A step has all workers while nobody is missing, but for the backups."""
+    shares = worker_shares(scenario)
+    full_size = max(1, len(shares) - rules(scenario).backups)
+    return Deployment(roles, shares, machines(scenario), full_size)
 
 
 def whole_group(scenario: Scenario) -> Group:

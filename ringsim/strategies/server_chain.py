@@ -24,7 +24,7 @@ from functools import partial
 
 from ringsim.errors import PeerLost
 from ringsim.node import Group, Node, Operation
-from ringsim.scenario import Scenario, added_machines, worker_shares
+from ringsim.scenario import Scenario, added_machines
 from ringsim.strategies import parameter_server
 from ringsim.strategies.parameter_server import (
     Answer,
@@ -51,7 +51,7 @@ def deploy(scenario: Scenario) -> Deployment:
     servers = [
         Role(name, partial(server, everybody=everybody, rules=rules, chain=chain), worker=False) for name in chain
     ]
-    return Deployment([*workers, *servers], worker_shares(scenario), parameter_server.machines(scenario))
+    return parameter_server.deployment(scenario, [*workers, *servers])
 
 
 # --- the worker -------------------------------------------------------------------------------------------------------

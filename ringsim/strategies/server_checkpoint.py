@@ -20,7 +20,7 @@ from functools import partial
 
 from ringsim.errors import PeerLost
 from ringsim.node import Group, Node, Operation
-from ringsim.scenario import SERVER, Scenario, worker_shares
+from ringsim.scenario import SERVER, Scenario
 from ringsim.strategies import parameter_server
 from ringsim.strategies.parameter_server import (
     Answer,
@@ -52,7 +52,7 @@ def deploy(scenario: Scenario, checkpoint_every: int) -> Deployment:
     )
     workers = [Role(name, partial(worker, group=everybody, ask=ask), restarts=True) for name in everybody.names]
     serving = Role(SERVER, serve, worker=False, restarts=True)
-    return Deployment([*workers, serving], worker_shares(scenario), parameter_server.machines(scenario))
+    return parameter_server.deployment(scenario, [*workers, serving])
 
 
 def ask(node: Node, request: Push | Hello, size_bytes: int) -> Operation[Answer]:
