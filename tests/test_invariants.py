@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import faults_at, training
+from worlds import MS, crash, faults_at, training
 
 from ringsim import parse, simulate
 from ringsim.invariants import broken, goes_on, repeats
@@ -72,6 +72,14 @@ def gives_up(result: Result) -> Result:
     return dataclasses.replace(result, outcome=Outcome.LOST, outcome_sentence="lost at 3 ms: for no reason")
 
 
+COUNTS = ("counted", "repeated", "lost")
+MOMENTS = [
+    ("detected_at_ns", "at_ns"),
+    ("resumed_at_ns", "detected_at_ns"),
+    ("recovered_at_ns", "resumed_at_ns"),
+]
+
+
 def splits(result: Result) -> Result:
     return dataclasses.replace(result, replicas={"node0": "a", "node1": "b"})
 
@@ -116,9 +124,13 @@ def counts_wrong(result: Result) -> Result:
     return dataclasses.replace(result, samples=dataclasses.replace(result.samples, counted=result.samples.counted + 1))
 
 
-def counts_an_epoch_wrong(result: Result) -> Result:
-    first, *rest = result.epochs
-    return dataclasses.replace(result, epochs=(dataclasses.replace(first, repeated=first.repeated + 1), *rest))
+def counts_an_epoch_wrong(field: str) -> Callable[[Result], Result]:
+    def change(result: Result) -> Result:
+        first, *rest = result.epochs
+        wrong = dataclasses.replace(first, **{field: getattr(first, field) + 1})
+        return dataclasses.replace(result, epochs=(wrong, *rest))
+
+    return change
 
 
 def keeps_the_rate(result: Result) -> Result:
@@ -141,9 +153,13 @@ def loses_time(result: Result) -> Result:
     return dataclasses.replace(result, nodes=(dataclasses.replace(first, idle_ns=first.idle_ns - 1), *rest))
 
 
-def detects_too_early(result: Result) -> Result:
-    (failure,) = result.failures
-    return dataclasses.replace(result, failures=(dataclasses.replace(failure, detected_at_ns=failure.at_ns - 1),))
+def knows_too_early(what: str, before: str) -> Callable[[Result], Result]:
+    def change(result: Result) -> Result:
+        (failure,) = result.failures
+        early = dataclasses.replace(failure, **{what: getattr(failure, before) - 1})
+        return dataclasses.replace(result, failures=(early,))
+
+    return change
 
 
 def loses_a_byte(result: Result) -> Result:
@@ -230,7 +246,7 @@ def receives_too_much(result: Result) -> Result:
         (forgets_a_worker, "samples_once", "update 1 is of 1 workers, and 3 gave a gradient"),
         (drops_without_leave, "samples_once", "update 12 goes on without the samples of node2"),
         (counts_wrong, "samples_once", "the epochs add up to"),
-        (counts_an_epoch_wrong, "samples_once", "recounted EpochSamples"),
+        *((counts_an_epoch_wrong(field), "samples_once", "recounted EpochSamples") for field in COUNTS),
         (updates_what_nobody_began, "samples_once", "it cannot be asked: KeyError"),
         (keeps_the_rate, "learning_rate_follows", "update 1 of generation 0 has the rate 0.3; the rule gives 0.1"),
         (works_when_dead, "time_adds_up", "dead since"),
@@ -239,7 +255,7 @@ def receives_too_much(result: Result) -> Result:
         (happens_after_the_end, "time_adds_up", "in a run of"),
         (loses_time, "time_adds_up", "the times of node0 are"),
         (has_less_than_no_time, "time_adds_up", "the times of node0 are"),
-        (detects_too_early, "time_adds_up", "the crash of node1 was detected or resumed from before it struck"),
+        *((knows_too_early(*moments), "time_adds_up", "the crash of node1 was detected") for moments in MOMENTS),
         (loses_a_byte, "bytes_add_up", "have come to something"),
         (receives_too_much, "bytes_add_up", "have come to something"),
     ],
@@ -248,6 +264,34 @@ def test_an_invariant_breaks_where_something_is_wrong(
     result: Result, change: Callable[[Result], Result], name: str, words: str
 ) -> None:
     assert words in broken(change(result)).get(name, "it holds")
+
+
+def elastic(**more: Any) -> dict[str, Any]:
+    return {"name": "ring", "on_failure": "elastic", "set_aside": {"cooldown": "0 s"}, **more}
+
+
+WARM = {"learning_rate_scaling": "linear", "warm_up_epochs": 2.0}
+DIES = crash("node1", {"step": 2, "segment": 1})
+ALL_DIE = [crash(f"node{rank}", {"step": 3}, "1 ms") for rank in range(3)]
+CRASHED = crash("node1", {"step": 2}, "1 ms", "silence")
+FINE = [
+    *((elastic(), {"learning_rate_scaling": rule}, [DIES]) for rule in ("none", "linear", "sqrt", "inverse")),
+    ({"name": "ring"}, {"epochs": 3, **WARM}, []),
+    ({"name": "ring"}, {"epochs": 3}, [DIES]),  # lost in its first epoch, and promised three
+    ({"name": "parameter_server", "on_failure": "backup"}, WARM, [CRASHED]),
+    ({"name": "parameter_server", "on_failure": "timeout", "timeout": "2 ms"}, WARM, [DIES]),
+    ({"name": "ring", "on_failure": "peer_recovery", "timeout": "3 ms"}, WARM, [DIES]),
+    (elastic(checkpoint_every=2), {}, ALL_DIE),
+    ({"name": "parameter_server", "server": {"checkpoint_every": 2}}, {}, [crash("server0", 4 * MS, "1 ms")]),
+]
+
+
+@pytest.mark.parametrize(("strategy", "task", "faults"), FINE)
+def test_all_hold_of_what_each_rule_allows(
+    strategy: dict[str, Any], task: dict[str, Any], faults: list[dict[str, Any]]
+) -> None:
+    length = {} if "epochs" in task else {"steps": 6}
+    assert broken(simulate(training(strategy, nodes=3, faults=faults, **length, **task))) == {}
 
 
 def test_the_last_epoch_of_a_finished_run_is_whole() -> None:
@@ -363,11 +407,12 @@ def test_nothing_is_promised_where_the_living_may_be_suspected_or_nothing_is_wro
 
     given = lost(result, ELASTIC, "-node1")
     slow = {"kind": "slow_down", "node": "node1", "at": "1 ms", "factor": 2}
+    still = {"kind": "pause", "node": "node1", "at": "1 ms"}
     dies = {"kind": "crash", "node": "node1", "at": "1 ms"}
     assert must(given)
     assert not must(lost(result, ELASTIC, "-node1", notice="silence"))
     assert must(lost(result, ELASTIC, "-node1", faults=[dies]))
-    assert not must(lost(result, ELASTIC, "-node1", faults=[dies, slow]))
+    assert not any(must(lost(result, ELASTIC, "-node1", faults=[dies, other])) for other in (slow, still))
     assert not must(late("node2"))
     assert must(late("rendezvous"))  # Its cooldown is over.
     assert must(lost(result, ELASTIC, "-node1", max_virtual_time="9000001 ns"))
