@@ -273,14 +273,25 @@ def elastic(**more: Any) -> dict[str, Any]:
 WARM = {"learning_rate_scaling": "linear", "warm_up_epochs": 2.0}
 DIES = crash("node1", {"step": 2, "segment": 1})
 ALL_DIE = [crash(f"node{rank}", {"step": 3}, "1 ms") for rank in range(3)]
+AHEAD = crash("node1", {"step": 2, "segment": 4}, "10 us", "silence")
+RECOVERS = {"name": "ring", "on_failure": "peer_recovery", "timeout": "3 ms", "set_aside": {"cooldown": "0 s"}}
+UNEQUAL = [{}, {"shard_weight": 2}, {}]
 CRASHED = crash("node1", {"step": 2}, "1 ms", "silence")
 FINE = [
     *((elastic(), {"learning_rate_scaling": rule}, [DIES]) for rule in ("none", "linear", "sqrt", "inverse")),
+    ({"name": "local"}, {"learning_rate_scaling": "linear"}, []),
+    ({"name": "ring"}, {"nodes": UNEQUAL, "learning_rate_scaling": "linear"}, []),
+    (elastic(), {"nodes": UNEQUAL, "learning_rate_scaling": "linear"}, [DIES]),
     ({"name": "ring"}, {"epochs": 3, **WARM}, []),
     ({"name": "ring"}, {"epochs": 3}, [DIES]),  # lost in its first epoch, and promised three
     ({"name": "parameter_server", "on_failure": "backup"}, WARM, [CRASHED]),
-    ({"name": "parameter_server", "on_failure": "timeout", "timeout": "2 ms"}, WARM, [DIES]),
+    ({"name": "parameter_server", "on_failure": "timeout", "timeout": "2 ms"}, WARM, [crash("node1", {"step": 2})]),
     ({"name": "ring", "on_failure": "peer_recovery", "timeout": "3 ms"}, WARM, [DIES]),
+    # A ring in which the others copy the end makes no update; and a step is begun anew before it is carried on.
+    (RECOVERS, {"nodes": 4, "steps": 4}, [crash("node3", {"step": 3, "segment": 4}, "500 us", "silence")]),
+    (RECOVERS, {"nodes": 4}, [AHEAD, crash("node0", 8_932_000, "500 us", "silence")]),
+    # It goes back by two steps, and gives up before it has done them again.
+    (elastic(commit_every=3, min_workers=2, rendezvous_timeout="1 ms"), {}, [DIES, crash("node2", 5 * MS)]),
     (elastic(checkpoint_every=2), {}, ALL_DIE),
     ({"name": "parameter_server", "server": {"checkpoint_every": 2}}, {}, [crash("server0", 4 * MS, "1 ms")]),
 ]
@@ -291,7 +302,15 @@ def test_all_hold_of_what_each_rule_allows(
     strategy: dict[str, Any], task: dict[str, Any], faults: list[dict[str, Any]]
 ) -> None:
     length = {} if "epochs" in task else {"steps": 6}
-    assert broken(simulate(training(strategy, nodes=3, faults=faults, **length, **task))) == {}
+    assert broken(simulate(training(strategy, faults=faults, **{"nodes": 3, **length, **task}))) == {}
+
+
+def test_who_is_left_out_of_a_step_that_is_carried_on_must_be_given_up_aloud() -> None:
+    result = simulate(training(RECOVERS, nodes=3, steps=3, faults=[crash("node1", {"step": 1, "segment": 1})]))
+    assert result.samples.lost == 8
+    assert broken(result) == {}
+    silent = with_events(result, lambda event: None if event.kind == "dropped" else event)
+    assert broken(silent)["samples_once"] == "update 2 is of 2 workers, and 3 gave a gradient"
 
 
 def test_the_last_epoch_of_a_finished_run_is_whole() -> None:
