@@ -276,6 +276,8 @@ ALL_DIE = [crash(f"node{rank}", {"step": 3}, "1 ms") for rank in range(3)]
 AHEAD = crash("node1", {"step": 2, "segment": 4}, "10 us", "silence")
 RECOVERS = {"name": "ring", "on_failure": "peer_recovery", "timeout": "3 ms", "set_aside": {"cooldown": "0 s"}}
 UNEQUAL = [{}, {"shard_weight": 2}, {}]
+BEATS = {"interval": "300 us", "timeout": "1 ms"}
+CUT = {"kind": "partition", "groups": [["node1", "rendezvous"], ["node0"]], "at": "700 us", "lasts": "9 ms"}
 CRASHED = crash("node1", {"step": 2}, "1 ms", "silence")
 FINE = [
     *((elastic(), {"learning_rate_scaling": rule}, [DIES]) for rule in ("none", "linear", "sqrt", "inverse")),
@@ -293,6 +295,8 @@ FINE = [
     # It goes back by two steps, and gives up before it has done them again.
     (elastic(commit_every=3, min_workers=2, rendezvous_timeout="1 ms"), {}, [DIES, crash("node2", 5 * MS)]),
     (elastic(checkpoint_every=2), {}, ALL_DIE),
+    # Who was cut off, and was in no ring since, goes on from what the other one has saved in the meantime.
+    (elastic(checkpoint_every=1, heartbeat=BEATS), {"nodes": 2}, [CUT, crash("node1", 9_600_000)]),
     ({"name": "parameter_server", "server": {"checkpoint_every": 2}}, {}, [crash("server0", 4 * MS, "1 ms")]),
 ]
 
@@ -508,7 +512,7 @@ def test_tasks_and_seeds_have_engines_of_their_own() -> None:
 
 # --- any faults at all ------------------------------------------------------------------------------------------------
 
-WATCHED = {"heartbeat": {"interval": "300 us", "timeout": "1 ms"}}
+WATCHED = {"heartbeat": BEATS}
 STRATEGIES = [
     {"name": "local"},
     {"name": "ring", "on_failure": "abort"},
