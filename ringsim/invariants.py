@@ -228,11 +228,11 @@ def _ledger(result: Result) -> _Ledger:
                 computed.append((key, event.node))
             else:
                 if key not in steps:
-                    _inherit(steps, key, result)
+                    _inherit(steps, key)
                 steps[key].world_size = fields["world_size"]
     # In order, because one may go on with what the one before it went on with. (It may be told of first.)
     for key in sorted(key for key, step in steps.items() if not step.contributors):
-        _inherit(steps, key, result)
+        _inherit(steps, key)
     histories = dict(_histories(result))
     positions: dict[_Key, int] = {}
     for generation, made in histories.items():
@@ -244,15 +244,16 @@ def _ledger(result: Result) -> _Ledger:
     return _Ledger(steps, tuple(computed), histories, positions)
 
 
-def _inherit(steps: dict[_Key, _Step], key: _Key, result: Result) -> None:
-    """Give a step that a new group goes on with, without beginning it anew, the batches that its members had begun."""
+def _inherit(steps: dict[_Key, _Step], key: _Key) -> None:
+    """Give a step that a new group goes on with, without beginning it anew, the batches that were begun before.
+
+    Also those of who is not in the group any more: they must be given up aloud.
+    """
     generation, number = key
-    members = {event.fields["generation"]: event.fields["members"] for event in result.trace if event.kind == "world"}
     known = [steps[before, number] for before in range(generation) if (before, number) in steps]
     earlier = [step for step in known if step.contributors]  # A group in between may have given up some, and no more.
-    if earlier and generation in members:
-        begun, step = earlier[-1].batches, steps.setdefault(key, _Step(earlier[-1].epoch))
-        step.batches.update({name: begun[name] for name in members[generation] if name in begun})
+    if earlier:
+        steps.setdefault(key, _Step(earlier[-1].epoch)).batches.update(earlier[-1].batches)
 
 
 def _histories(result: Result) -> Iterator[tuple[int, dict[int, int]]]:

@@ -21,7 +21,7 @@ from worlds import MS, US, S, Story, cluster, crash, group_of, tell, training
 
 from ringsim import load, parse
 from ringsim.collectives.ring import RingAllReduce
-from ringsim.errors import PeerLost, ReceiveTimeout
+from ringsim.errors import PeerLost, ReceiveTimeout, ScenarioInvalid
 from ringsim.scenario import Exponential, Host, Li2014, Llama3, Weibull
 from ringsim.simulation import simulate
 from ringsim.world.corruption import flipped
@@ -522,6 +522,7 @@ def test_the_rows_of_a_file_become_faults(tmp_path: Any) -> None:
     ("rows", "sentence"),
     [
         ("3,node1\n", 'line 1 of "failures.csv": "3" has no unit; a duration is written like "50 us"'),
+        ("3 s,node1\ntime,node\n", 'line 2 of "failures.csv": "time" is not a duration; write it like "50 us"'),
         ("-3 s,node1\n", 'line 1 of "failures.csv": "-3 s" is too small; the least is 0 ns'),
         ("3 s,node1,x\n", 'line 1 of "failures.csv" has 3 columns; write a time and a node'),
         ("", '"failures.csv" has no rows of a time and a node, such as 3 s,node1'),
@@ -535,10 +536,44 @@ def test_wrong_rows_are_told_with_their_line(tmp_path: Any, rows: str, sentence:
     assert sentence in str(found.value)
 
 
-def test_a_missing_file_of_rows_is_told(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    "rows",
+    [
+        b"\xef\xbb\xbftime,node\r\n7 ms,node1\r\n9 ms,\r\n",  # as spreadsheets save it
+        b" , \n,\ntime , node \n 7 ms , node1 \n9 ms\n",
+        b'"7 ms","node1"\n9 ms, ""\n',
+    ],
+)
+def test_rows_may_look_otherwise_and_one_without_a_node_is_of_the_fault_s_own(tmp_path: Any, rows: bytes) -> None:
+    (tmp_path / "failures.csv").write_bytes(rows)
+    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, node: node2, at: {file: failures.csv}}\n")
+    faults = load(tmp_path / "a.yaml").scenario.faults
+    assert [(fault.node, fault.at.time) for fault in faults] == [("node1", 7 * MS), ("node2", 9 * MS)]
+
+
+def test_a_file_of_rows_that_cannot_be_read_is_told(tmp_path: Any) -> None:
     (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}}\n")
-    with pytest.raises(Exception, match="there is no file"):
+    rows, place = tmp_path / "failures.csv", r"a\.yaml:6:28: faults\[0\]\.at\.file: "
+    with pytest.raises(ScenarioInvalid, match=place + "there is no file"):
         load(tmp_path / "a.yaml")
+    rows.write_bytes(b"3 s,n\xf6de\n")
+    with pytest.raises(ScenarioInvalid, match=place + r'".*failures\.csv" is not UTF-8 text; save the file as UTF-8'):
+        load(tmp_path / "a.yaml")
+    rows.write_bytes(b"3 s," + b"n" * 200_000)
+    with pytest.raises(ScenarioInvalid, match=place + r'".*failures\.csv" cannot be read as rows of time and node: '):
+        load(tmp_path / "a.yaml")
+    rows.unlink()
+    rows.mkdir()
+    with pytest.raises(ScenarioInvalid, match=place + r'".*failures\.csv" cannot be read: Is a directory'):
+        load(tmp_path / "a.yaml")
+
+
+def test_a_file_of_rows_is_read_with_a_scenario_file_alone() -> None:
+    faults = [{"kind": "crash", "node": "node1", "at": {"file": "failures.csv"}}]
+    with pytest.raises(
+        ScenarioInvalid, match=r"faults\[0\]\.at\.file: is read with a scenario file; here, write a fault"
+    ):
+        simulate(training("ring", faults=faults))
 
 
 # --- what a scenario may say ------------------------------------------------------------------------------------------
@@ -582,12 +617,21 @@ MISTAKES = [
     ),
     ("{kind: switch_down, switch: rack0.switch, at: 1 s}", "switch: there is no switch rack0.switch in this star"),
     (
-        "{kind: crash, node: any, at: {step: 1}}",
-        "at.step: is a worker's progress, and any has none; say whose step it is, such as {step: 1, node: node0}",
+        "{kind: partition, groups: [[node0, node0], [node1]], at: 1 s}",
+        "groups[0][1]: node0 is in faults[0].groups[0] already; it is on one side only",
     ),
     (
-        "{kind: crash, node: node0, at: {step: 1, node: server0}}",
-        "at.step: is a worker's progress, and server0 has none",
+        "{kind: partition, groups: [[node0, node9], [node1]], at: 1 s}",
+        "groups[0][1]: there is no node9; the nodes are node0 to node2",
+    ),
+    (
+        "{kind: churn, nodes: [node1, node9], up: {kind: llama_3}, down: {kind: llama_3}}",
+        "nodes[1]: there is no node9; the nodes are node0 to node2",
+    ),
+    ("{kind: switch_down, switch: node0, at: 1 s}", "switch: there is no switch node0 in this star; its switches are"),
+    (
+        "{kind: crash, node: any, at: {step: 1}}",
+        "at.step: is a worker's progress, and any has none; say whose step it is, such as {step: 1, node: node0}",
     ),
     ("{kind: crash, node: any, at: {step: 1, node: node9}}", "at.node: there is no node9; the nodes are node0"),
     (
@@ -607,6 +651,23 @@ MISTAKES = [
         "{kind: crash, node: node0, at: {every: {kind: exponential, mean: 1 s}, start: 2 s, stop: 1 s}}",
         "at.stop: must be later than the start, or the fault never comes",
     ),
+    (
+        "{kind: crash, node: node0, at: {every: {kind: exponential, mean: 1 s}, start: 2 s, stop: 2 s}}",
+        "at.stop: must be later than the start, or the fault never comes",
+    ),
+    (
+        "{kind: crash, node: node0, at: {every: {kind: exponential, mean: 1 s}, stop: 0 s}}",
+        "at.stop: must be later than the start, or the fault never comes",
+    ),
+    ("{kind: crash, node: node0, at: {time: 1 s, stop: 2 s}}", 'at.stop: belongs to "every"'),
+    (
+        "{kind: crash, node: server0, at: {step: 1}}",
+        "at.step: is a worker's progress, and server0 has none; say whose step it is",
+    ),
+    (
+        "{kind: crash, node: node0, at: {step: 1, segment: 5}}",
+        "at.segment: is beyond the last message of a step, which is 4 in a ring of 3, not 5",
+    ),
     ("{kind: crush, node: node0, at: 1 s}", 'kind: there is no kind "crush"; choose crash, pause'),
 ]
 
@@ -616,6 +677,36 @@ def test_a_fault_that_cannot_be_is_told_with_its_place(text: str, sentence: str)
     with pytest.raises(Exception, match=r"a\.yaml:6:") as found:
         parse(ROWS + f"- {text}\n", "a.yaml")
     assert sentence in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        ("{kind: pause, node: any, at: 1 s}", []),
+        ("{kind: crash, node: node0, at: {step: 1, segment: 4}}", []),
+        # How many messages there are with buckets, nobody knows before.
+        ("{kind: crash, node: node0, at: {step: 1, segment: 5}}", ["strategy.bucket_size=40 B"]),
+        ("{kind: crash, node: node0, at: {step: 1, segment: 5}}", ["strategy.cycle_time=1 ms"]),
+        ("{kind: corrupt, source: node0, target: switch, at: 1 s, probability: 100 %, detected: false}", []),
+        ("{kind: link_degrade, source: node0, target: switch, at: 1 s, latency: 1 ms}", []),
+        ("{kind: link_degrade, source: node0, target: switch, at: 1 s, bandwidth: 1 Mbit/s}", []),
+        ("{kind: crash, node: any, at: {every: {kind: exponential, mean: 1 s}, start: 1 s, stop: 1.1 s}}", []),
+    ],
+)
+def test_a_fault_that_may_be_is_no_mistake(text: str, overrides: list[str]) -> None:
+    (found,) = parse(ROWS + f"- {text}\n", "a.yaml", overrides=overrides).scenario.faults
+    assert found.kind in text
+
+
+def test_a_link_that_goes_one_way_may_be_struck_from_either_end_but_not_one_way_back() -> None:
+    ends = [("node0", "node1"), ("node1", "node2"), ("node2", "node0")]
+    links = ", ".join(f"{{source: {source}, target: {target}, one_way: true}}" for source, target in ends)
+    around = ["cluster.network.topology={kind: graph}", f"cluster.network.links=[{links}]"]
+    for source, target, more in ("node0", "node1", ", one_way: true"), ("node1", "node0", ""):
+        text = f"- {{kind: link_down, source: {source}, target: {target}, at: 1 s{more}}}\n"
+        assert parse(ROWS + text, overrides=around).scenario.faults
+    with pytest.raises(ScenarioInvalid, match="target: there is no link from node1 to node0; node1 has links to node2"):
+        parse(ROWS + "- {kind: link_down, source: node1, target: node0, at: 1 s, one_way: true}\n", overrides=around)
 
 
 def test_what_this_strategy_does_not_have_is_not_applicable() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import faults_at, training
+from worlds import MS, crash, faults_at, training
 
 from ringsim import parse, simulate
-from ringsim.invariants import broken, repeats
+from ringsim.invariants import broken, goes_on, repeats
 from ringsim.learning.memo import Memo
 from ringsim.monkey.playing import play
 from ringsim.result import Outcome, Result, Whereabouts
@@ -72,6 +72,14 @@ def gives_up(result: Result) -> Result:
     return dataclasses.replace(result, outcome=Outcome.LOST, outcome_sentence="lost at 3 ms: for no reason")
 
 
+COUNTS = ("counted", "repeated", "lost")
+MOMENTS = [
+    ("detected_at_ns", "at_ns"),
+    ("resumed_at_ns", "detected_at_ns"),
+    ("recovered_at_ns", "resumed_at_ns"),
+]
+
+
 def splits(result: Result) -> Result:
     return dataclasses.replace(result, replicas={"node0": "a", "node1": "b"})
 
@@ -116,9 +124,13 @@ def counts_wrong(result: Result) -> Result:
     return dataclasses.replace(result, samples=dataclasses.replace(result.samples, counted=result.samples.counted + 1))
 
 
-def counts_an_epoch_wrong(result: Result) -> Result:
-    first, *rest = result.epochs
-    return dataclasses.replace(result, epochs=(dataclasses.replace(first, repeated=first.repeated + 1), *rest))
+def counts_an_epoch_wrong(field: str) -> Callable[[Result], Result]:
+    def change(result: Result) -> Result:
+        first, *rest = result.epochs
+        wrong = dataclasses.replace(first, **{field: getattr(first, field) + 1})
+        return dataclasses.replace(result, epochs=(wrong, *rest))
+
+    return change
 
 
 def keeps_the_rate(result: Result) -> Result:
@@ -141,39 +153,180 @@ def loses_time(result: Result) -> Result:
     return dataclasses.replace(result, nodes=(dataclasses.replace(first, idle_ns=first.idle_ns - 1), *rest))
 
 
-def detects_too_early(result: Result) -> Result:
-    (failure,) = result.failures
-    return dataclasses.replace(result, failures=(dataclasses.replace(failure, detected_at_ns=failure.at_ns - 1),))
+def knows_too_early(what: str, before: str) -> Callable[[Result], Result]:
+    def change(result: Result) -> Result:
+        (failure,) = result.failures
+        early = dataclasses.replace(failure, **{what: getattr(failure, before) - 1})
+        return dataclasses.replace(result, failures=(early,))
+
+    return change
 
 
 def loses_a_byte(result: Result) -> Result:
     return dataclasses.replace(result, whereabouts=result.whereabouts + Whereabouts(received=-1))
 
 
+def has_members_of_its_own(result: Result) -> Result:
+    def change(event: Event) -> Event:
+        other = event.kind == "world" and event.node == "node2" and event.fields["generation"] == 1
+        return altered(event, members=["node2"]) if other else event
+
+    return with_events(result, change)
+
+
+def enters_another_collective(result: Result) -> Result:
+    def change(event: Event) -> Event:
+        fields = event.fields
+        other = event.kind == "collective_enter" and (fields["generation"], fields["sequence"]) == (2, 1)
+        return altered(event, plan="broadcast") if other and event.node == "node2" else event
+
+    return with_events(result, change)
+
+
+def updates_with_fewer(result: Result) -> Result:
+    def change(event: Event) -> Event:
+        other = event.kind == "update" and event.node == "node2" and event.fields["step"] == 1
+        return altered(event, world_size=2) if other else event
+
+    return with_events(result, change)
+
+
+def never_takes_a_sample(result: Result) -> Result:
+    def change(event: Event) -> Event:
+        first = event.kind == "step_begin" and event.node == "node0" and event.fields["step"] == 0
+        return altered(event, samples=event.fields["samples"][1:]) if first else event
+
+    return with_events(result, change)
+
+
+def updates_what_nobody_began(result: Result) -> Result:
+    return with_events(result, lambda event: None if event.kind == "step_begin" else event)
+
+
+def happens_before_the_beginning(result: Result) -> Result:
+    return dataclasses.replace(result, trace=(Event(-1, "node0", "compute_end", {}), *result.trace))
+
+
+def works_when_dead_for_ever(result: Result) -> Result:
+    """Let node1 stay dead, and yet work at the very end."""
+    crashed = next(event for event in result.trace if event.kind == "crash")
+    before = with_events(
+        result, lambda event: None if event.node == "node1" and event.time_ns > crashed.time_ns else event
+    )
+    ghost = Event(result.virtual_time_ns, "node1", "compute_end", {})
+    return dataclasses.replace(before, trace=(*before.trace, ghost))
+
+
+def has_less_than_no_time(result: Result) -> Result:
+    first, *rest = result.nodes
+    short = dataclasses.replace(first, compute_ns=first.compute_ns + first.idle_ns + 1, idle_ns=-1)
+    return dataclasses.replace(result, nodes=(short, *rest))
+
+
+def receives_too_much(result: Result) -> Result:
+    return dataclasses.replace(result, whereabouts=result.whereabouts + Whereabouts(received=1, lost=-1))
+
+
 @pytest.mark.parametrize(
-    ("change", "name"),
+    ("change", "name", "words"),
     [
-        (hangs, "ends"),
-        (gives_up, "goes_on"),
-        (splits, "replicas_agree"),
-        (restores_from_elsewhere, "replicas_agree"),
-        (takes_a_sample_twice, "samples_once"),
-        (forgets_a_worker, "samples_once"),
-        (drops_without_leave, "samples_once"),
-        (counts_wrong, "samples_once"),
-        (counts_an_epoch_wrong, "samples_once"),
-        (keeps_the_rate, "learning_rate_follows"),
-        (works_when_dead, "time_adds_up"),
-        (happens_after_the_end, "time_adds_up"),
-        (loses_time, "time_adds_up"),
-        (detects_too_early, "time_adds_up"),
-        (loses_a_byte, "bytes_add_up"),
+        (hangs, "ends", "it neither ends nor says who waits for whom: stalled: everybody is busy"),
+        (gives_up, "goes_on", "its policy survives these crashes (of node1), and yet: lost at 3 ms: for no reason"),
+        (splits, "replicas_agree", "they end with other bits"),
+        (restores_from_elsewhere, "replicas_agree", "restore of generation 1: for step node0 says 2, and node2 says 1"),
+        (has_members_of_its_own, "replicas_agree", "world of generation 1: for members node0 says ['node0', 'node2']"),
+        (enters_another_collective, "replicas_agree", "collective_enter of generation 2, sequence 1: for plan node0"),
+        (
+            updates_with_fewer,
+            "replicas_agree",
+            "update of generation 0, step 1: for world_size node1 says 3, and node2",
+        ),
+        (takes_a_sample_twice, "samples_once", "epoch 0 takes 1 samples more than once"),
+        (never_takes_a_sample, "samples_once", "epoch 0 is over, and 1 samples were never taken"),
+        (forgets_a_worker, "samples_once", "update 1 is of 1 workers, and 3 gave a gradient"),
+        (drops_without_leave, "samples_once", "update 12 goes on without the samples of node2"),
+        (counts_wrong, "samples_once", "the epochs add up to"),
+        *((counts_an_epoch_wrong(field), "samples_once", "recounted EpochSamples") for field in COUNTS),
+        (updates_what_nobody_began, "samples_once", "it cannot be asked: KeyError"),
+        (keeps_the_rate, "learning_rate_follows", "update 1 of generation 0 has the rate 0.3; the rule gives 0.1"),
+        (works_when_dead, "time_adds_up", "dead since"),
+        (works_when_dead_for_ever, "time_adds_up", "compute_end of node1 at 20005592 ns, dead since"),
+        (happens_before_the_beginning, "time_adds_up", "compute_end of node0 at -1 ns, in a run of"),
+        (happens_after_the_end, "time_adds_up", "in a run of"),
+        (loses_time, "time_adds_up", "the times of node0 are"),
+        (has_less_than_no_time, "time_adds_up", "the times of node0 are"),
+        *((knows_too_early(*moments), "time_adds_up", "the crash of node1 was detected") for moments in MOMENTS),
+        (loses_a_byte, "bytes_add_up", "have come to something"),
+        (receives_too_much, "bytes_add_up", "have come to something"),
     ],
 )
 def test_an_invariant_breaks_where_something_is_wrong(
-    result: Result, change: Callable[[Result], Result], name: str
+    result: Result, change: Callable[[Result], Result], name: str, words: str
 ) -> None:
-    assert name in broken(change(result))
+    assert words in broken(change(result)).get(name, "it holds")
+
+
+def elastic(**more: Any) -> dict[str, Any]:
+    return {"name": "ring", "on_failure": "elastic", "set_aside": {"cooldown": "0 s"}, **more}
+
+
+WARM = {"learning_rate_scaling": "linear", "warm_up_epochs": 2.0}
+DIES = crash("node1", {"step": 2, "segment": 1})
+ALL_DIE = [crash(f"node{rank}", {"step": 3}, "1 ms") for rank in range(3)]
+AHEAD = crash("node1", {"step": 2, "segment": 4}, "10 us", "silence")
+RECOVERS = {"name": "ring", "on_failure": "peer_recovery", "timeout": "3 ms", "set_aside": {"cooldown": "0 s"}}
+UNEQUAL = [{}, {"shard_weight": 2}, {}]
+BEATS = {"interval": "300 us", "timeout": "1 ms"}
+CUT = {"kind": "partition", "groups": [["node1", "rendezvous"], ["node0"]], "at": "700 us", "lasts": "9 ms"}
+CRASHED = crash("node1", {"step": 2}, "1 ms", "silence")
+FINE = [
+    *((elastic(), {"learning_rate_scaling": rule}, [DIES]) for rule in ("none", "linear", "sqrt", "inverse")),
+    ({"name": "local"}, {"learning_rate_scaling": "linear"}, []),
+    ({"name": "ring"}, {"nodes": UNEQUAL, "learning_rate_scaling": "linear"}, []),
+    (elastic(), {"nodes": UNEQUAL, "learning_rate_scaling": "linear"}, [DIES]),
+    ({"name": "ring"}, {"epochs": 3, **WARM}, []),
+    ({"name": "ring"}, {"epochs": 3}, [DIES]),  # lost in its first epoch, and promised three
+    ({"name": "parameter_server", "on_failure": "backup"}, WARM, [CRASHED]),
+    ({"name": "parameter_server", "on_failure": "timeout", "timeout": "2 ms"}, WARM, [crash("node1", {"step": 2})]),
+    ({"name": "ring", "on_failure": "peer_recovery", "timeout": "3 ms"}, WARM, [DIES]),
+    # A ring in which the others copy the end makes no update; and a step is begun anew before it is carried on.
+    (RECOVERS, {"nodes": 4, "steps": 4}, [crash("node3", {"step": 3, "segment": 4}, "500 us", "silence")]),
+    ({**RECOVERS, "checkpoint_every": 2}, {"nodes": 4}, [AHEAD, crash("node0", 8_932_000, "500 us", "silence")]),
+    # It goes back by two steps, and gives up before it has done them again.
+    (elastic(commit_every=3, min_workers=2, rendezvous_timeout="1 ms"), {}, [DIES, crash("node2", 5 * MS)]),
+    (elastic(checkpoint_every=2), {}, ALL_DIE),
+    # Who was cut off, and was in no ring since, goes on from what the other one has saved in the meantime.
+    (elastic(checkpoint_every=1, heartbeat=BEATS), {"nodes": 2}, [CUT, crash("node1", 9_600_000)]),
+    ({"name": "parameter_server", "server": {"checkpoint_every": 2}}, {}, [crash("server0", 4 * MS, "1 ms")]),
+]
+
+
+@pytest.mark.parametrize(("strategy", "task", "faults"), FINE)
+def test_all_hold_of_what_each_rule_allows(
+    strategy: dict[str, Any], task: dict[str, Any], faults: list[dict[str, Any]]
+) -> None:
+    length = {} if "epochs" in task else {"steps": 6}
+    assert broken(simulate(training(strategy, faults=faults, **{"nodes": 3, **length, **task}))) == {}
+
+
+def test_who_is_left_out_of_a_step_that_is_carried_on_must_be_given_up_aloud() -> None:
+    result = simulate(training(RECOVERS, nodes=3, steps=3, faults=[crash("node1", {"step": 1, "segment": 1})]))
+    assert result.samples.lost == 8
+    assert broken(result) == {}
+    silent = with_events(result, lambda event: None if event.kind == "dropped" else event)
+    assert broken(silent)["samples_once"] == "update 2 is of 2 workers, and 3 gave a gradient"
+
+
+def test_the_last_epoch_of_a_finished_run_is_whole() -> None:
+    result = simulate(training("ring", nodes=3, epochs=1))
+    assert not broken(result)
+
+    def change(event: Event) -> Event:
+        last = event.kind == "step_begin" and event.node == "node0" and event.fields["step"] == 3
+        return altered(event, samples=event.fields["samples"][1:]) if last else event
+
+    short = with_events(result, change)
+    assert broken(short)["samples_once"].startswith("epoch 0 is over, and 1 samples were never taken, such as")
 
 
 def test_a_run_that_is_not_the_same_again_is_found(result: Result) -> None:
@@ -182,6 +335,113 @@ def test_a_run_that_is_not_the_same_again_is_found(result: Result) -> None:
     idle_ns = result.nodes[0].idle_ns
     assert repeats(result, loses_time(result)) == f"played again, nodes[0].idle_ns is {idle_ns - 1}, not {idle_ns}"
     assert "repeats" in broken(result, again)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"schedule_digest": "sha256:0"}, {"outcome_sentence": "lost"}, {"failures": ()}, {"whereabouts": Whereabouts()}],
+    ids=lambda other: next(iter(other)),
+)
+def test_all_that_must_be_the_same_again_is_compared(result: Result, other: dict[str, Any]) -> None:
+    assert (repeats(result, dataclasses.replace(result, **other)) or "").startswith(
+        f"played again, {next(iter(other))}"
+    )
+
+
+# --- what a policy promises to survive --------------------------------------------------------------------------------
+
+
+def lost(result: Result, strategy: dict[str, Any], deaths: str, notice: str = "reset", **more: Any) -> Result:
+    """Return a run of three workers that was given up at 9 ms; of `deaths`, -node1 is a crash and +node1 a return."""
+    kinds = {"-": ("crash", {"notice": notice}), "+": ("restart", {"incarnation": 1})}
+    trace = [Event(at_ns, word[1:], *kinds[word[0]]) for at_ns, word in enumerate(deaths.split())]
+    return dataclasses.replace(
+        result,
+        scenario=training(strategy, nodes=3, **more),
+        strategy=strategy["name"],
+        outcome=Outcome.LOST,
+        outcome_sentence="lost at 9 ms: for no reason",
+        virtual_time_ns=9_000_000,
+        trace=tuple(trace),
+    )
+
+
+ELASTIC = {"name": "ring", "on_failure": "elastic"}
+TWO_ARE_ENOUGH = {**ELASTIC, "min_workers": 2}
+RECOVERY = {"name": "ring", "on_failure": "peer_recovery", "min_workers": 2, "reset_limit": 2}
+WAIT = {"name": "parameter_server", "on_failure": "wait"}
+SAVES = {**WAIT, "server": {"checkpoint_every": 2}}
+CHAIN = {**WAIT, "server": {"replicas": 2}}
+DROPS = {"name": "parameter_server", "on_failure": "timeout"}
+GOES_ON = [
+    ({"name": "local"}, "", True),
+    ({"name": "local"}, "-node1 -node2", True),
+    ({"name": "local"}, "-node0 +node0", False),
+    ({"name": "ring"}, "", True),
+    ({"name": "ring"}, "-node2 +node2", False),
+    (ELASTIC, "-node0 -node2", True),
+    (ELASTIC, "-node0 +node0 -node1 +node1 -node2 +node2", False),
+    (ELASTIC, "-rendezvous", False),
+    (TWO_ARE_ENOUGH, "-node1", True),
+    (TWO_ARE_ENOUGH, "-node1 +node1 -node2 +node2", False),
+    # The ring is re-formed without node1, and with it again.
+    ({**ELASTIC, "reset_limit": 4}, "-node1 +node1 -node1 +node1", True),
+    ({**ELASTIC, "reset_limit": 3}, "-node1 +node1 -node1 +node1", False),
+    (RECOVERY, "-node1", True),
+    (RECOVERY, "-node1 -node2", False),
+    (RECOVERY, "-rendezvous", False),
+    (WAIT, "-node0 +node0 -node1 +node1 -node2 +node2 -node0 +node0", True),
+    (WAIT, "-node1", False),
+    (WAIT, "-node1 +node1 -node1", False),
+    (WAIT, "-server0 +server0", False),
+    (SAVES, "-server0 +server0 -server0 +server0 -node1 +node1", True),
+    (SAVES, "-server0 +server0 -server0", False),
+    (SAVES, "-server0 +server0 -node1", False),
+    (CHAIN, "-server0", True),
+    (CHAIN, "-server1 -node1 +node1", True),
+    (CHAIN, "-server0 +server0 -server1 +server1", False),
+    (DROPS, "-node0 -node1", True),
+    (DROPS, "-node0 -node1 -node2 +node2", True),
+    (DROPS, "-node0 -node1 -node2", False),
+    (DROPS, "-server0 +server0", False),
+    ({"name": "ring", "on_failure": "wait"}, "", False),
+    ({"name": "ring", "on_failure": "spares"}, "", False),
+    ({"name": "parameter_server", "on_failure": "backup"}, "", False),
+]
+
+
+@pytest.mark.parametrize(("strategy", "deaths", "must"), GOES_ON)
+def test_a_policy_must_go_on_after_what_it_promises_to_survive(
+    result: Result, strategy: dict[str, Any], deaths: str, must: bool
+) -> None:
+    dead = ", ".join(sorted({word[1:] for word in deaths.split()})) or "nobody"
+    sentence = f"its policy survives these crashes (of {dead}), and yet: lost at 9 ms: for no reason"
+    assert goes_on(lost(result, strategy, deaths)) == (sentence if must else None)
+
+
+def test_nothing_is_promised_where_the_living_may_be_suspected_or_nothing_is_wrong(result: Result) -> None:
+    def must(given: Result) -> bool:
+        return goes_on(given) is not None
+
+    def late(source: str) -> Result:
+        given = lost(result, ELASTIC, "-node1")
+        event = Event(5, "node0", "receive_timeout", {"source": source})
+        return dataclasses.replace(given, trace=(*given.trace, event))
+
+    given = lost(result, ELASTIC, "-node1")
+    slow = {"kind": "slow_down", "node": "node1", "at": "1 ms", "factor": 2}
+    still = {"kind": "pause", "node": "node1", "at": "1 ms"}
+    dies = {"kind": "crash", "node": "node1", "at": "1 ms"}
+    assert must(given)
+    assert not must(lost(result, ELASTIC, "-node1", notice="silence"))
+    assert must(lost(result, ELASTIC, "-node1", faults=[dies]))
+    assert not any(must(lost(result, ELASTIC, "-node1", faults=[dies, other])) for other in (slow, still))
+    assert not must(late("node2"))
+    assert must(late("rendezvous"))  # Its cooldown is over.
+    assert not must(dataclasses.replace(given, cut_short=True))
+    assert not any(must(dataclasses.replace(given, outcome=good)) for good in Outcome if good.is_success)
+    assert must(dataclasses.replace(given, outcome=Outcome.STALLED))
+    assert not must(dataclasses.replace(given, strategy="my_own"))
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------
@@ -251,7 +511,7 @@ def test_tasks_and_seeds_have_engines_of_their_own() -> None:
 
 # --- any faults at all ------------------------------------------------------------------------------------------------
 
-WATCHED = {"heartbeat": {"interval": "300 us", "timeout": "1 ms"}}
+WATCHED = {"heartbeat": BEATS}
 STRATEGIES = [
     {"name": "local"},
     {"name": "ring", "on_failure": "abort"},

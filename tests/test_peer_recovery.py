@@ -213,6 +213,12 @@ def test_newcomers_join_between_two_steps_and_nobody_loses_work():
     assert failure.resumed_at_ns < failure.recovered_at_ns
 
 
+def test_whether_somebody_waits_is_asked_between_two_steps_and_not_after_the_last():
+    result = base_run("peer_recovery")
+    votes = select(result.trace, "collective_enter", "node0", plan="broadcast")
+    assert len(votes) == result.steps - 1
+
+
 def test_nobody_is_left_who_had_the_state():
     together = [crash(f"node{rank}", 3 * MS, "1 ms") for rank in range(RANKS)]
     result = simulate(ring("peer_recovery", together))

@@ -429,6 +429,49 @@ def test_spares_stand_last_in_the_order_of_the_network_too():
         assert rings(result)[1] == [f"node{rank}" for rank in [*(rank for rank in ranks if rank != 2), 4]]
 
 
+# --- at the rendezvous ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_who_dies_while_it_waits_at_the_rendezvous_is_in_no_ring(policy):
+    # Three are wanted; node0 and node2 are there, and node2 dies before the others are back.
+    faults = [
+        crash("node1", {"step": 2, "segment": 1}, "6 ms"),
+        crash("node3", {"step": 2, "segment": 1}, "7 ms"),
+        crash("node2", 6 * MS),
+    ]
+    result = simulate(ring(policy, faults, min_workers=3))
+    assert result.outcome is Outcome.FINISHED
+    assert rings(result)[1] == ["node0", "node1", "node3"]
+
+
+@pytest.mark.parametrize("policy", ["elastic", "spares", "peer_recovery"])
+def test_the_end_is_told_to_those_who_are_set_aside_too(policy):
+    fault = crash("node1", {"step": 2, "segment": 1}, "1 ms")
+    result = simulate(ring(policy, [fault], set_aside={"cooldown": "9 s"}))
+    assert result.outcome is Outcome.FINISHED
+    assert result.virtual_time_ns < 20 * MS, "nobody waits for its cooldown"
+
+
+@pytest.mark.parametrize("policy", ["elastic", "peer_recovery"])
+def test_who_failed_joins_again_when_its_cooldown_is_over_or_never(policy):
+    fault = crash("node1", {"step": 1, "segment": 1}, "1 ms")
+    never = simulate(ring(policy, [fault], set_aside=None))
+    assert all("node1" not in members for generation, members in rings(never).items() if generation > 0)
+    result = simulate(ring(policy, [fault], set_aside={"cooldown": "4 ms"}))
+    (back,) = select(result.trace, "restart", "node1")
+    _, joined = select(result.trace, "world", "node1")
+    assert joined.time_ns > back.time_ns + 4 * MS
+    assert rings(result)[2] == ["node0", "node2", "node3", "node1"]
+
+
+def test_a_rendezvous_that_stalls_names_those_of_the_last_ring():
+    faults = [crash("node1", 1_500 * US), crash("node2", 6 * MS, notice="silence")]
+    result = simulate(ring("elastic", faults, nodes=3, timeout=None))
+    assert result.outcome is Outcome.STALLED
+    assert result.outcome_sentence.endswith("rendezvous waits for node0, node2 (register)")
+
+
 # --- at random --------------------------------------------------------------------------------------------------------
 
 

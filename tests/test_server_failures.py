@@ -165,6 +165,10 @@ def test_a_step_with_a_chain_takes_its_closed_form(workers, replicas):
     step_ns = COMPUTE_NS + 2 * one_way_ns + (replicas - 1) * hop_ns
     assert sorted({event.time_ns for event in select(result.trace, "step_begin")}) == [0, step_ns, 2 * step_ns]
     assert result.virtual_time_ns == 3 * step_ns
+    # The tail decides a step, and it alone tells of it; the last, which is evaluated, too.
+    tail = f"server{replicas - 1}"
+    assert [event.node for event in select(result.trace, "rate")] == [tail] * 3
+    assert [event.node for event in select(result.trace, "evaluation")] == [tail]
 
 
 @pytest.mark.parametrize(("every", "saves"), [(1, 4), (2, 2), (3, 2), (4, 1), (9, 1)])
@@ -197,6 +201,15 @@ def test_a_server_that_comes_back_goes_on_from_its_checkpoint():
     # The step that was rolled back, and the one that was being computed.
     assert result.samples.repeated == 2 * 24
     assert result.parameters.tobytes() == plain.parameters.tobytes()
+    assert_promises(result)
+
+
+def test_each_life_of_a_server_has_a_generation_and_none_is_left_out():
+    # The second life saves before it dies.
+    faults = [crash("server0", 2 * MS, "1 ms"), crash("server0", 9 * MS, "1 ms")]
+    result = simulate(scenario(SAVES, steps=6, faults=faults))
+    restores = select(result.trace, "restore", "server0")
+    assert [(event.fields["generation"], event.fields["step"]) for event in restores] == [(1, 0), (2, 4)]
     assert_promises(result)
 
 
@@ -250,6 +263,55 @@ def test_as_many_may_die_as_there_are_backups_and_not_one_more(backups):
     stalled = simulate(scenario(policy=policy, nodes=4, faults=dead))
     assert stalled.outcome is Outcome.STALLED
     assert "server0 waits for node0, node1" in stalled.outcome_sentence
+
+
+@pytest.mark.parametrize("server", [ONE, TWO, SAVES])
+@pytest.mark.parametrize("policy", [BACKUP, {"on_failure": "timeout", "timeout": "500 us"}])
+def test_the_end_is_told_to_all_and_who_is_late_has_it_too(server, policy):
+    result = simulate(scenario(server, policy, nodes=[{}, {"speed": "1 GFLOP/s"}, {}, {}], steps=3))
+    assert {f"node{rank}" for rank in range(4)} < set(result.replicas)
+    assert len(set(result.replicas.values())) == 1
+    assert result.virtual_time_ns == 8 * COMPUTE_NS, "the answer was there when it was done with its first step"
+
+
+def test_nobody_is_late_before_the_first_push():
+    policy = {"on_failure": "timeout", "timeout": "500 us"}
+    result = simulate(scenario(policy=policy, max_virtual_time="9 ms"))
+    assert result.samples.lost == 0
+    assert result.virtual_time_ns == simulate(scenario()).virtual_time_ns
+
+
+def test_who_restarts_within_a_step_is_waited_for_again():
+    result = simulate(scenario(policy=TIMEOUT, faults=[crash("node1", 300 * US, "100 us")]))
+    assert [row.world_size for row in result.metrics] == [3] * 4
+    assert result.samples.lost == 0
+
+
+def test_a_newcomer_that_dies_before_it_takes_part_is_forgotten():
+    # It asks in the second step, and is dead when the third begins, which nobody cuts or waits for it.
+    faults = [crash("node1", 300 * US, "1200 us"), crash("node1", 1_900 * US)]
+    result = simulate(scenario(policy=TIMEOUT, faults=faults))
+    assert [event.fields["step"] for event in select(result.trace, "dropped")] == [0]
+    assert result.virtual_time_ns < 20 * MS, "nobody was late"
+    assert_promises(result)
+
+
+def test_who_comes_back_is_answered_alone_and_takes_no_answer_twice():
+    # node1 dies after its push, and its next life computes that step again; then its second push comes too late.
+    nodes = [{}, {}, {"speed": "4 GFLOP/s"}]
+    result = simulate(scenario(nodes=nodes, steps=3, faults=[crash("node1", 1_200 * US, "100 us")]))
+    assert result.samples.repeated == 8
+    pushes, answers = 3 * 3 + 1, 3 * 3 + 2
+    assert result.payload_bytes_sent == (pushes + answers) * BYTES + 64
+    assert_promises(result)
+
+
+@pytest.mark.parametrize(("server", "dead"), [(TWO, "server1"), (THREE, "server1"), (THREE, "server2")])
+def test_a_server_that_is_known_to_be_dead_is_not_waited_for(server, dead):
+    # Its first death is told to all; then its machine, which is back, dies in silence: what is sent there is lost.
+    faults = [crash(dead, 300 * US, "100 us"), crash(dead, 600 * US, notice="silence")]
+    result = simulate(scenario(server, faults=faults))
+    assert_as_without_a_fault(result, simulate(scenario(server)))
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -364,6 +426,7 @@ def test_no_single_death_of_a_server_loses_anything(server, policy):
             result = simulate(scenario(SERVERS[server], POLICIES[policy], steps=3, faults=faults))
             assert_as_without_a_fault(result, base)
             assert (result.samples.repeated, result.lost_work) == (0, 0)
+            assert {"node0", "node1", "node2"} < set(result.replicas), "whoever is left tells them the end"
 
 
 @pytest.mark.parametrize("policy", ["wait", "timeout"])

@@ -175,6 +175,37 @@ def test_daly_s_interval_is_the_best_of_his_model_and_young_s_nearly(save_ns, ra
     assert wasted(first, save_ns, between_ns) <= least * 1.03
 
 
+@pytest.mark.parametrize(
+    ("save", "between", "best"),
+    [
+        # Worked by hand from T = sqrt(2 C M) (1 + sqrt(C / 2M) / 3 + (C / 2M) / 9) - C; from C = 2M on, T = M.
+        (54, 243, 128),  # C / 2M = 1 / 9: 162 (1 + 1 / 9 + 1 / 81) - 54 = 162 * 91 / 81 - 54
+        (36, 32, 27),  # C / 2M = 9 / 16, C > M: 48 (1 + 1 / 4 + 1 / 16) - 36 = 48 * 21 / 16 - 36
+        (72, 36, 36),  # C = 2M: the formula would still give 72 (1 + 1 / 3 + 1 / 9) - 72 = 32
+        (90, 36, 36),
+    ],
+)
+def test_daly_s_interval_is_that_of_his_formula(save: int, between: int, best: int) -> None:
+    assert daly_ns(save, between) == best
+
+
+@pytest.mark.parametrize(
+    ("save", "between", "restart", "young", "daly"),
+    [
+        # T = sqrt(2 C M) by Young, sqrt(2 C (M + R)) - C by Daly.
+        (2, 100, 0, 20, 18),
+        (2, 100, 125, 20, 28),
+        (18, 100, 0, 60, 42),
+        (200, 4, 0, 40, 0),  # 40 - 200 is no interval.
+    ],
+)
+def test_the_first_estimates_are_those_of_their_formulas(
+    save: int, between: int, restart: int, young: int, daly: int
+) -> None:
+    assert young_ns(save, between) == young
+    assert daly_first_order_ns(save, between, restart) == daly
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_run_prints_what_was_measured_and_after_a_failure_what_would_be_best(fails):
     strategy = {"name": "parameter_server", "server": {"checkpoint_every": 2}}

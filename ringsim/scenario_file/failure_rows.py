@@ -24,7 +24,11 @@ def read(path: Path) -> list[tuple[str, str | None]]:
         lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
     except FileNotFoundError:
         raise ValueError(f'there is no file "{path}"') from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise ValueError(f'"{path}" is not UTF-8 text; save the file as UTF-8') from None
+    except OSError as error:
+        raise ValueError(f'"{path}" cannot be read: {error.strerror}') from None
+    except csv.Error as error:
         raise ValueError(f'"{path}" cannot be read as rows of time and node: {error}') from None
     rows: list[tuple[str, str | None]] = []
     for number, line in enumerate(lines, start=1):
