@@ -11,8 +11,8 @@
 
 Each returns a sentence about the first thing that is wrong, or None. They recount from the events and the scenario what
 `accounting.py`, the sampler and the learning-rate rule have done their own way, and share no code with these. A new
-policy that may give up samples, or that promises something, has its line in `MAY_DROP` or `PROMISES`. That the world
-found no `InvariantBroken` of its own, such as replicas that differ after a collective, is seen by whoever plays the run
+policy that may give up samples, or that promises something, has its line in `promises.py`. That the world found no
+`InvariantBroken` of its own, such as replicas that differ after a collective, is seen by whoever plays the run
 (`monkey/playing.py`). What is not here: playing.
 """
 
@@ -26,11 +26,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field, is_dataclass
 from typing import Any
 
+from ringsim.promises import MAY_DROP, PROMISES, Losses, policy
 from ringsim.result import TIMES, EpochSamples, Outcome, Result
 from ringsim.scenario import (
     RENDEZVOUS,
-    SERVER,
-    added_machines,
     global_batch_size,
     train_size,
     worker_names,
@@ -39,73 +38,6 @@ from ringsim.scenario import (
 from ringsim.trace import Event
 
 Invariant = Callable[[Result], str | None]
-
-# --- what policies say of themselves ----------------------------------------------------------------------------------
-
-# (name, on_failure). These may go on without a worker's samples of a step; each is then listed in a `dropped` event.
-MAY_DROP = frozenset({("parameter_server", "timeout"), ("parameter_server", "backup"), ("ring", "peer_recovery")})
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What crashes took: ranks that died at some time, and those of them that never came back."""
-
-    ever: frozenset[str]
-    for_good: frozenset[str]
-
-    def spare(self, name: str) -> bool:
-        """Say whether this node never died."""
-        return name not in self.ever
-
-
-def _local(result: Result, losses: Losses) -> bool:
-    return losses.spare(worker_names(result.scenario)[0])
-
-
-def _ring_abort(result: Result, losses: Losses) -> bool:
-    return all(map(losses.spare, worker_names(result.scenario)))
-
-
-def _ring_elastic(result: Result, losses: Losses) -> bool:
-    settings = result.scenario.strategy
-    spared = sum(map(losses.spare, worker_names(result.scenario)))
-    # Each crash may re-form the ring twice: without the worker, and with it again.
-    calm = 2 * sum(event.kind == "crash" for event in result.trace) <= getattr(settings, "reset_limit", 0)
-    return calm and losses.spare(RENDEZVOUS) and spared >= max(1, getattr(settings, "min_workers", 1))
-
-
-def _server_waits(result: Result, losses: Losses) -> bool:
-    return _has_server(result, losses) and not losses.for_good & set(worker_names(result.scenario))
-
-
-def _server_drops(result: Result, losses: Losses) -> bool:
-    return _has_server(result, losses) and not losses.for_good >= set(worker_names(result.scenario))
-
-
-def _has_server(result: Result, losses: Losses) -> bool:
-    """Say whether the state is left: on some server of a chain, or in the store, to which the server comes back."""
-    settings = getattr(result.scenario.strategy, "server", None)
-    if getattr(settings, "checkpoint_every", None) is not None:
-        return SERVER not in losses.for_good
-    return any(map(losses.spare, added_machines(result.scenario.strategy)))
-
-
-# (name, on_failure) -> whether it promises to come to the end of its task after these losses, all told by a reset.
-PROMISES: Mapping[tuple[str, str | None], Callable[[Result, Losses], bool]] = {
-    ("local", None): _local,
-    ("ring", "abort"): _ring_abort,
-    ("ring", "elastic"): _ring_elastic,
-    ("parameter_server", "wait"): _server_waits,
-    ("parameter_server", "timeout"): _server_drops,
-    ("ring", "peer_recovery"): _ring_elastic,
-}
-
-
-def policy(result: Result) -> tuple[str, str | None]:
-    """Return (name, on_failure) of what was played; a user's own function has only its name."""
-    settings = result.scenario.strategy
-    return result.strategy, getattr(settings, "on_failure", None) if result.strategy == settings.name else None
-
 
 # --- a run's end ------------------------------------------------------------------------------------------------------
 
@@ -120,17 +52,13 @@ def ends(result: Result) -> str | None:
 def goes_on(result: Result) -> str | None:
     """A policy that promises to survive these crashes does.
 
-    Nothing is promised where another kind of fault, a silent crash or a timeout may have made somebody suspect the
-    living.
+    Nothing is promised where a crash was silent, where somebody may have been suspected who was alive, where a way is
+    closed for ever, or where wrong numbers are used.
     """
     promise = PROMISES.get(policy(result))
-    crashes = [event for event in result.trace if event.kind == "crash"]
-    loud = all(event.fields["notice"] == "reset" for event in crashes)
-    others = any(fault.kind != "crash" for fault in result.scenario.faults)
-    # Who is set aside waits at the rendezvous for its cooldown, and that is no suspicion.
-    timeouts = any(event.kind == "receive_timeout" and event.fields["source"] != RENDEZVOUS for event in result.trace)
-    if promise is None or result.outcome.is_success or result.cut_short or not loud or others or timeouts:
+    if promise is None or result.outcome.is_success or result.cut_short or not _is_told_rightly(result):
         return None
+    crashes = [event for event in result.trace if event.kind == "crash"]
     lives = Counter(event.node for event in crashes)
     lives.subtract(event.node for event in result.trace if event.kind == "restart")
     losses = Losses(frozenset(lives), frozenset(node for node, deaths in lives.items() if deaths > 0))
@@ -138,6 +66,25 @@ def goes_on(result: Result) -> str | None:
         return None
     dead = ", ".join(sorted(losses.ever)) or "nobody"
     return f"its policy survives these crashes (of {dead}), and yet: {result.outcome_sentence}"
+
+
+# Faults that keep nobody from hearing of another in the end; and those that do not once they are over.
+_HARMLESS = frozenset({"crash", "churn", "slow_down", "link_degrade", "drop", "corrupt"})
+_HARMLESS_ONCE_OVER = frozenset({"pause", "link_down", "partition", "switch_down"})
+
+
+def _is_told_rightly(result: Result) -> bool:
+    """Say whether each death is told, and nothing else is taken for one."""
+    return (
+        all(
+            fault.kind in _HARMLESS or (fault.kind in _HARMLESS_ONCE_OVER and fault.ended_at_ns is not None)
+            for fault in result.failures
+        )
+        and not any(event.kind in ("suspect", "wrong_number") for event in result.trace)
+        and all(event.fields["notice"] == "reset" for event in result.trace if event.kind == "crash")
+        # Who is set aside waits at the rendezvous for its cooldown, and that is no suspicion.
+        and all(event.fields["source"] == RENDEZVOUS for event in result.trace if event.kind == "receive_timeout")
+    )
 
 
 # --- replicas ---------------------------------------------------------------------------------------------------------

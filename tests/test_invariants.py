@@ -16,7 +16,7 @@ from ringsim import parse, simulate
 from ringsim.invariants import broken, goes_on, repeats
 from ringsim.learning.memo import Memo
 from ringsim.monkey.playing import play
-from ringsim.result import Outcome, Result, Whereabouts
+from ringsim.result import Failure, Outcome, Result, Whereabouts
 from ringsim.scenario import Scenario
 from ringsim.trace import Event
 
@@ -373,6 +373,9 @@ WAIT = {"name": "parameter_server", "on_failure": "wait"}
 SAVES = {**WAIT, "server": {"checkpoint_every": 2}}
 CHAIN = {**WAIT, "server": {"replicas": 2}}
 DROPS = {"name": "parameter_server", "on_failure": "timeout"}
+BACKUP = {"name": "parameter_server", "on_failure": "backup"}
+RING_WAITS = {"name": "ring", "on_failure": "wait"}
+SPARES = {"name": "ring", "on_failure": "spares", "spares": 1}
 GOES_ON = [
     ({"name": "local"}, "", True),
     ({"name": "local"}, "-node1 -node2", True),
@@ -404,9 +407,15 @@ GOES_ON = [
     (DROPS, "-node0 -node1 -node2 +node2", True),
     (DROPS, "-node0 -node1 -node2", False),
     (DROPS, "-server0 +server0", False),
-    ({"name": "ring", "on_failure": "wait"}, "", False),
-    ({"name": "ring", "on_failure": "spares"}, "", False),
-    ({"name": "parameter_server", "on_failure": "backup"}, "", False),
+    (RING_WAITS, "-node0 +node0 -node1 +node1", True),
+    (RING_WAITS, "-node1", False),
+    (RING_WAITS, "-node0 +node0 -node1 +node1 -node2 +node2", False),
+    (RING_WAITS, "-rendezvous", False),
+    (SPARES, "-node0 -node2", True),
+    (SPARES, "-node0 +node0 -node1 +node1 -node2 +node2", False),
+    (BACKUP, "-node1 +node1 -node2", True),
+    (BACKUP, "-node1 -node2", False),
+    (BACKUP, "-server0", False),
 ]
 
 
@@ -429,13 +438,16 @@ def test_nothing_is_promised_where_the_living_may_be_suspected_or_nothing_is_wro
         return dataclasses.replace(given, trace=(*given.trace, event))
 
     given = lost(result, ELASTIC, "-node1")
-    slow = {"kind": "slow_down", "node": "node1", "at": "1 ms", "factor": 2}
-    still = {"kind": "pause", "node": "node1", "at": "1 ms"}
-    dies = {"kind": "crash", "node": "node1", "at": "1 ms"}
     assert must(given)
     assert not must(lost(result, ELASTIC, "-node1", notice="silence"))
-    assert must(lost(result, ELASTIC, "-node1", faults=[dies]))
-    assert not any(must(lost(result, ELASTIC, "-node1", faults=[dies, other])) for other in (slow, still))
+    slower, down, over = (
+        Failure("node1", kind, 1, ended_at_ns, None, None, None, 0)
+        for kind, ended_at_ns in [("slow_down", None), ("link_down", None), ("link_down", 2)]
+    )
+    assert must(dataclasses.replace(given, failures=(slower, over)))
+    assert not must(dataclasses.replace(given, failures=(slower, down)))
+    for kind in ("suspect", "wrong_number"):
+        assert not must(dataclasses.replace(given, trace=(*given.trace, Event(5, "node0", kind, {"peer": "node1"}))))
     assert not must(late("node2"))
     assert must(late("rendezvous"))  # Its cooldown is over.
     assert not must(dataclasses.replace(given, cut_short=True))

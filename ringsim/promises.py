@@ -1,0 +1,88 @@
+"""What policies say of themselves: after which deaths they come to the end, and which may go on without a sample.
+
+The invariants hold them to it (`invariants.py`). What is not here: how they do it (`strategies/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ringsim.result import Result
+from ringsim.scenario import RENDEZVOUS, SERVER, added_machines, worker_names
+
+# (name, on_failure). These may go on without a worker's samples of a step; each is then listed in a `dropped` event.
+MAY_DROP = frozenset({("parameter_server", "timeout"), ("parameter_server", "backup"), ("ring", "peer_recovery")})
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What crashes took: ranks that died at some time, and those of them that never came back."""
+
+    ever: frozenset[str]
+    for_good: frozenset[str]
+
+    def spare(self, name: str) -> bool:
+        """Say whether this node never died."""
+        return name not in self.ever
+
+
+def _local(result: Result, losses: Losses) -> bool:
+    return losses.spare(worker_names(result.scenario)[0])
+
+
+def _ring_abort(result: Result, losses: Losses) -> bool:
+    return all(map(losses.spare, worker_names(result.scenario)))
+
+
+def _ring_elastic(result: Result, losses: Losses) -> bool:
+    settings = result.scenario.strategy
+    spared = sum(map(losses.spare, worker_names(result.scenario)))
+    # Each crash may re-form the ring twice: without the worker, and with it again.
+    calm = 2 * sum(event.kind == "crash" for event in result.trace) <= getattr(settings, "reset_limit", 0)
+    return calm and losses.spare(RENDEZVOUS) and spared >= max(1, getattr(settings, "min_workers", 1))
+
+
+def _ring_waits(result: Result, losses: Losses) -> bool:
+    return _ring_elastic(result, losses) and not losses.for_good & set(worker_names(result.scenario))
+
+
+def _server_waits(result: Result, losses: Losses) -> bool:
+    return _has_server(result, losses) and not losses.for_good & set(worker_names(result.scenario))
+
+
+def _server_drops(result: Result, losses: Losses) -> bool:
+    return _has_server(result, losses) and not losses.for_good >= set(worker_names(result.scenario))
+
+
+def _server_has_backups(result: Result, losses: Losses) -> bool:
+    missing = losses.for_good & set(worker_names(result.scenario))
+    return _has_server(result, losses) and len(missing) <= getattr(result.scenario.strategy, "backups", 0)
+
+
+def _has_server(result: Result, losses: Losses) -> bool:
+    """Say whether the state is left: on some server of a chain, or in the store, to which the server comes back."""
+    settings = getattr(result.scenario.strategy, "server", None)
+    if getattr(settings, "checkpoint_every", None) is not None:
+        return SERVER not in losses.for_good
+    return any(map(losses.spare, added_machines(result.scenario.strategy)))
+
+
+# (name, on_failure) -> whether it promises to come to the end of its task after these losses, all told by a reset.
+PROMISES: Mapping[tuple[str, str | None], Callable[[Result, Losses], bool]] = {
+    ("local", None): _local,
+    ("ring", "abort"): _ring_abort,
+    ("ring", "elastic"): _ring_elastic,
+    ("ring", "wait"): _ring_waits,
+    ("ring", "spares"): _ring_elastic,
+    ("ring", "peer_recovery"): _ring_elastic,
+    ("parameter_server", "wait"): _server_waits,
+    ("parameter_server", "timeout"): _server_drops,
+    ("parameter_server", "backup"): _server_has_backups,
+}
+
+
+def policy(result: Result) -> tuple[str, str | None]:
+    """Return (name, on_failure) of what was played; a user's own function has only its name."""
+    settings = result.scenario.strategy
+    return result.strategy, getattr(settings, "on_failure", None) if result.strategy == settings.name else None
