@@ -608,6 +608,7 @@ def test_a_switch_without_machines_cuts_what_crosses_it() -> None:
     story = tell(scenario, {**programs, "node1": receives(1), "node2": receives(1)})
     assert story.played.results["node1"] == [(0, 50 * US)]
     assert story.played.results["node2"] == [(0, 5 * MS + PATH_NS)]
+    assert story.times("link", is_down=True) == [0] * 4, "two links, both ways"
 
 
 # --- again and again --------------------------------------------------------------------------------------------------
