@@ -370,7 +370,6 @@ class Network:
         for link, state in before.items():
             bandwidth = self.conditions.link(link).bandwidth
             if bandwidth != state.bandwidth:
-                self._sharing.disclose([self._resource[link]])  # Background traffic alone.
                 self._sharing.change(self._resource[link], bandwidth)
         for connection in [one for one in self._held_up if one.route.is_open]:
             self._resume(connection, self._held_up.pop(connection))

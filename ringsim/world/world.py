@@ -284,7 +284,7 @@ class World:
                 # In silence what is sent to it still leaves, and comes to nobody: its senders cannot know.
                 self.network.kill(lambda transfer, rank=rank: transfer.connection.target.name == rank)  # type: ignore[misc]
             self._end_life(life, reset=notice == "reset")
-            self.account(rank).set(self.clock.now_ns, up=False, recovering=False)
+            self.account(rank).set(self.clock.now_ns, up=False)
 
     def restart(self, machine: str) -> None:
         """A dead machine is back, empty; programs that restart begin anew."""
