@@ -33,6 +33,7 @@ from ringsim.world.waits import wait_ns
 PATH_NS = 100 * US
 MILLISECOND_OF_BYTES = 125_000
 MFLOP = 10**6  # A millisecond of work.
+BOTH = ("node0", "node1")
 
 
 def fault(kind: str, at: int | str, lasts: int | None = None, **more: Any) -> dict[str, Any]:
@@ -383,6 +384,28 @@ def test_who_is_held_up_by_its_slow_link_gets_no_more_of_another_when_somebody_i
     assert results["node1"] == [first_ns]
     assert results["node2"] == [first_ns + math.ceil(1_500 * US / 0.6)]
     assert results["node0"] == [math.ceil(2 * MS / 0.3)]
+
+
+@pytest.mark.parametrize("outage", [[], [link("link_down", 1_800 * US, 700 * US)]], ids=["open", "closed"])
+def test_nor_does_the_news_that_a_peer_has_left_a_ring_overtake_what_it_had_sent_there(outage: list[Any]) -> None:
+    # Two elements leave at once. They share the link with a larger message outside of the ring, which comes later.
+    # node0 gives up at 2 ms.
+    def gives_up(node):
+        node.send("node1", "larger", MILLISECOND_OF_BYTES, tag=0)
+        node.join(group_of(BOTH))
+        with pytest.raises(ReceiveTimeout):
+            yield from node.collective(RingAllReduce(timeout_ns=2 * MS), np.ones(4, np.float32))
+
+    def is_late(node):
+        node.join(group_of(BOTH))
+        yield from node.sleep(3 * MS)
+        with pytest.raises(PeerLost):
+            yield from node.collective(RingAllReduce(), np.ones(4, np.float32))
+        return node.now_ns
+
+    faults = [link("link_degrade", 0, 1_500 * US, latency="10 ms"), *outage]
+    story = tell(cluster(2, faults=faults), {"node0": gives_up, "node1": is_late})
+    assert story.played.results["node1"] == 10_050 * US + 2 * 64
 
 
 def test_messages_of_a_size_that_was_sent_before_take_as_long_as_the_link_is_slow_now() -> None:
@@ -895,8 +918,6 @@ def test_a_row_that_names_no_machine_is_told_where_its_file_is(tmp_path: Any) ->
 
 
 # --- what a fault strikes, and what is written down of it -------------------------------------------------------------
-
-BOTH = ("node0", "node1")
 STRUCK = [
     (crash("node0", 1 * MS, "2 ms"), "node0", ("node0",)),
     (fault("pause", 1 * MS, 2 * MS, node="node0"), "node0", ("node0",)),
