@@ -194,6 +194,16 @@ def test_a_ring_waits_for_a_member_that_stands_still(fidelity: Any) -> None:
     assert story.played.results == {"node0": ([2.0] * 4, 3_050 * US + message_ns), "node1": ([2.0] * 4, 3_050 * US)}
 
 
+def test_a_machine_stands_still_once_though_one_of_its_ranks_has_failed() -> None:
+    def fails(node):
+        yield from node.receive(timeout_ns=1 * MS)
+
+    faults = [fault("pause", at_ns, 4 * MS, node="node0") for at_ns in (2 * MS, 3 * MS)]
+    story = tell(cluster([{"processes": 2}], faults=faults), {"node0.0": sleeps(9 * MS), "node0.1": fails})
+    assert story.times("ended", "node0.1") == [1 * MS]
+    assert [one.number for one in story.played.injected] == [0]
+
+
 def test_a_machine_that_dies_while_it_stands_still_does_not_go_on() -> None:
     faults = [fault("pause", 1 * MS, 5 * MS, node="node0"), crash("node0", 2 * MS, restart_after="1 ms")]
     story = tell(cluster(1, faults=faults), {"node0": works(4 * MFLOP)}, restarts=["node0"])
@@ -454,13 +464,25 @@ def test_the_news_of_a_death_waits_for_a_partition_to_heal() -> None:
     assert story.played.results["node1"] == [("PeerLost", 5 * MS + PATH_NS)]
 
 
+@pytest.mark.parametrize("life", [0, 1])
 @pytest.mark.parametrize("dies_at", [1_600 * US, 11_050 * US - PATH_NS, 11_050 * US - PATH_NS + 1])
-def test_the_news_of_a_death_does_not_overtake_what_the_dead_had_sent_when_the_latency_was_longer(dies_at: int) -> None:
-    # The message left at 1 ms with 10.05 ms of latency.
-    faults = [link("link_degrade", 0, 1_500 * US, latency="10 ms"), crash("node0", dies_at)]
-    programs = {"node0": sends(MILLISECOND_OF_BYTES), "node1": receives(2, source="node0")}
-    story = tell(cluster(2, faults=faults), programs)
-    assert story.played.results["node1"] == [(0, 11_050 * US), ("PeerLost", max(11_050 * US, dies_at + PATH_NS))]
+def test_the_news_of_a_death_does_not_overtake_what_the_dead_had_sent_when_the_latency_was_longer(
+    dies_at: int, life: int
+) -> None:
+    # The message leaves 1 ms after the life began, with 10.05 ms of latency.
+    def speaks(node):
+        if node.incarnation == life:
+            node.send("node1", "a word", MILLISECOND_OF_BYTES, tag=0)
+        yield from node.sleep(S)
+
+    faults = [
+        link("link_degrade", 0, 1_500 * US, latency="10 ms"),
+        *[crash("node0", 0, restart_after="1 ns", notice="silence")][:life],
+        crash("node0", dies_at),
+    ]
+    story = tell(cluster(2, faults=faults), {"node0": speaks, "node1": receives(2, source="node0")}, restarts=["node0"])
+    came_ns = 11_050 * US + life
+    assert story.played.results["node1"] == [("a word", came_ns), ("PeerLost", max(came_ns, dies_at + PATH_NS))]
 
 
 def test_a_link_has_another_bandwidth_for_a_while() -> None:
