@@ -492,6 +492,19 @@ def test_a_link_has_another_bandwidth_for_a_while() -> None:
     assert story.played.results["node0"] == [2_400 * US + 400 * US]
 
 
+@pytest.mark.parametrize("fidelity", ["auto", "message"])
+def test_a_ring_has_the_bandwidth_that_its_links_have_at_each_instant(fidelity: Any) -> None:
+    def member(node):
+        node.join(group_of(BOTH))
+        yield from node.collective(RingAllReduce(), np.ones(MILLISECOND_OF_BYTES, np.float32))
+        return node.now_ns
+
+    # Each sends 2 ms worth of bytes, half of it before its link becomes slow, and then as much again.
+    scenario = cluster(2, faults=[link("link_degrade", 1 * MS, bandwidth="100 Mbit/s")])
+    story = tell(scenario, dict.fromkeys(BOTH, member), fidelity=fidelity)
+    assert story.played.results == dict.fromkeys(BOTH, (1 + 10) * MS + PATH_NS + 20 * MS + PATH_NS)
+
+
 def test_the_latest_of_two_degradations_holds_and_then_the_other_again() -> None:
     faults = [
         link("link_degrade", 0, bandwidth="500 Mbit/s"),

@@ -442,11 +442,11 @@ def test_who_stands_still_for_ever_suspects_nobody_and_the_run_has_stalled() -> 
 
 def test_a_verdict_is_for_another_and_nobody_believes_it_of_itself() -> None:
     def told_so(node: Node) -> Operation[int]:
+        node.join(group_of(["node0", "node1"]))
         if node.name == "node1":
             node.tell_lost(NODE0, NODE0)
             node.tell_lost(NODE1, NODE0)
         yield from node.sleep(MS)
-        node.join(group_of(["node0", "node1"]))
         total = yield from node.collective(RingAllReduce(), np.ones(4, np.float32))
         return int(total.sum())
 
