@@ -31,12 +31,11 @@ class _Kind(IntEnum):
 
 
 class News:
-    """The news on its way. `coming(of, to)` is called when some is about to go from one node to another."""
+    """The news on its way. Nothing may be foreseen any more for the group that it is about."""
 
-    def __init__(self, clock: Clock, network: Network, coming: Callable[[str, str], None]):
+    def __init__(self, clock: Clock, network: Network):
         self._clock = clock
         self._network = network
-        self._coming = coming
 
     def left(self, leaver: Address, generation: int, to: SimNode) -> None:
         """`leaver` has left a generation of the group."""
@@ -63,7 +62,6 @@ class News:
         if not self._network.is_open(of.host, to.address.host):
             self._network.when_altered(lambda: self._tell(of, to, order, note, generation))
             return
-        self._coming(of.name, to.name)
 
         def arrive() -> None:
             if to.alive:

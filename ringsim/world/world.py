@@ -158,7 +158,7 @@ class World:
         self._stages: dict[Group, Stage] = {}
         self.collectives = Collectives()
         self._books = Books()
-        self._news = News(self.clock, self.network, self._disturb_between)
+        self._news = News(self.clock, self.network)
 
     # --- what nodes ask -----------------------------------------------------------------------------------------------
 
@@ -215,12 +215,6 @@ class World:
         """Go on by messages with what is foreseen for groups in which any of `ranks` is."""
         for stage in self._stages.values():
             if any(rank in stage.group.ranks for rank in ranks):
-                stage.disturb()
-
-    def _disturb_between(self, one: str, other: str) -> None:
-        """Go on by messages with what is foreseen for groups in which both are."""
-        for stage in self._stages.values():
-            if one in stage.group.ranks and other in stage.group.ranks:
                 stage.disturb()
 
     # --- what faults do -----------------------------------------------------------------------------------------------
