@@ -658,15 +658,15 @@ def test_a_reset_for_a_former_life_does_not_reach_the_next_one():
     def sender(node):
         if node.incarnation == 0:
             yield from node.sleep(MS)
-            node.send("node1", None, 0, tag=0)  # It comes to a dead process at 1.1 ms.
+            node.send("node1", None, 0, tag=0)  # It comes to a dead process at 1.1 ms, of which nobody knows yet.
             yield from node.sleep(S)
         with pytest.raises(ReceiveTimeout):
             yield from node.receive("node1", timeout_ns=5 * MS)
         return node.now_ns
 
-    faults = [crash("node1", 100 * US), crash("node0", MS + 50 * US, restart_after="10 us")]
+    faults = [crash("node1", 950 * US), crash("node0", MS + 40 * US, restart_after="5 us")]
     story = tell(cluster(faults=faults), {"node0": sender, "node1": idles()}, restarts=["node0"])
-    assert story.played.results["node0"] == 6 * MS + 60 * US
+    assert story.played.results["node0"] == 6 * MS + 45 * US
 
 
 def test_who_begins_anew_talks_to_the_lives_that_its_peers_have_now():
