@@ -598,6 +598,21 @@ def test_a_message_to_a_dead_process_is_answered_by_a_reset_one_round_trip_later
     assert marks(story, "node0") == {0: MS + PATH_NS + MS + 2 * PATH_NS}
 
 
+def test_who_was_written_to_in_vain_while_it_was_away_can_be_written_to_when_it_is_back():
+    def sender(node):
+        for at_ns in (2 * MS, 3 * MS):
+            yield from node.sleep(at_ns - node.now_ns)
+            node.send("node1", None, 0, tag=0)
+            with pytest.raises(PeerLost):
+                yield from node.receive("node1")
+        yield from node.sleep(9 * MS - node.now_ns)
+        node.send("node1", "welcome", 0, tag=0)
+
+    scenario = cluster(faults=[crash("node1", MS, restart_after="5 ms")])
+    story = tell(scenario, {"node0": sender, "node1": catches("node0", timeout_ns=90 * MS)}, restarts=["node1"])
+    assert story.times("deliver", "node1") == [9 * MS + PATH_NS]
+
+
 def test_a_message_to_a_machine_that_died_in_silence_is_not_answered():
     def sender(node):
         yield from node.sleep(10 * MS)
@@ -732,6 +747,20 @@ def test_the_reset_of_an_aborted_collective_runs_round_the_ring_hop_by_hop_both_
     assert story.played.failures["node2"] == "lost the connection to node1"
     assert story.played.failures["node3"] == "lost the connection to node2"
     assert story.played.failures["node5"] == "lost the connection to node0"
+
+
+def test_who_gives_up_a_collective_stops_sending_and_recovers_until_it_is_done():
+    def member(node):
+        node.join(group_of(f"node{rank}" for rank in range(4)))
+        with pytest.raises(PeerLost):
+            yield from node.collective(RingAllReduce(), _ones(MILLISECOND_OF_BYTES))
+        yield from node.sleep(5 * MS)
+
+    # Segments of a millisecond. node1's neighbours hear of its death at 0.4 ms, and node3 of their end at 0.5 ms.
+    story = tell(cluster(4, faults=[crash("node1", 300 * US)]), {f"node{rank}": member for rank in range(4)})
+    sent_us = {"node0": 300, "node1": 300, "node2": 400, "node3": 500}
+    assert story.played.traffic.payload == {node: MILLISECOND_OF_BYTES * us // 1_000 for node, us in sent_us.items()}
+    assert story.played.accounts["node0"].recovery_ns == 5 * MS
 
 
 @pytest.mark.parametrize("shuffle_ties", range(10))
@@ -938,6 +967,12 @@ def fails_and_waits(node):
     yield from node.receive("node2")
 
 
+def writes_late(node):
+    yield from node.sleep(MS)
+    node.send("node1", None, 0, tag=0)
+    yield from node.sleep(S)
+
+
 def saves_slowly(node):
     yield from node.save("a", None, 0)
 
@@ -952,13 +987,25 @@ STALLS = [
         {"node0": idles(), "node1": idles(), "node2": receives("node2")},
         2 * MS + PATH_NS,
     ),
+    # The message of node0, which is dead by then, comes at 6.05 ms to node1, which would answer.
+    (
+        [crash("node1", 950 * US), crash("node0", MS + 1, notice="silence")],
+        {"node0": writes_late, "node1": idles(), "node2": receives("node2")},
+        MS + 5_050 * US,
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("faults", "programs", "at_ns"),
     STALLS,
-    ids=["a timer of what failed", "the dead one's save", "a restart of nobody", "news for the dead"],
+    ids=[
+        "a timer of what failed",
+        "the dead one's save",
+        "a restart of nobody",
+        "news for the dead",
+        "a reset for the dead",
+    ],
 )
 def test_a_run_has_stalled_as_soon_as_nothing_is_pending_that_could_wake_anybody(faults, programs, at_ns):
     nodes = [{}, {"latency": "5 ms"}, {}]
