@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import MS, US, S, Story, cluster, crash, group_of, tell, training
+from worlds import MS, US, S, Story, cluster, crash, group_of, play_collective, tell, training
 
 from ringsim import load, parse
+from ringsim.collectives.broadcast import Broadcast
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout
 from ringsim.node import Member
@@ -192,6 +193,21 @@ def test_a_ring_waits_for_a_member_that_stands_still(fidelity: Any) -> None:
     # node0 has had since node1's first message came, before it stood still.
     message_ns = 64 + PATH_NS
     assert story.played.results == {"node0": ([2.0] * 4, 3_050 * US + message_ns), "node1": ([2.0] * 4, 3_050 * US)}
+
+
+def test_who_stands_still_as_a_message_of_its_tree_leaves_sends_the_next_when_it_goes_on() -> None:
+    scenario = cluster(3, faults=[fault("pause", 500 * US, 4_500 * US, node="node0")])
+    story = play_collective(scenario, Broadcast(MILLISECOND_OF_BYTES), [7, None, None])
+    assert story.times("depart", "node0") == [0, 5 * MS]
+    assert story.times("collective_finish") == [1 * MS + PATH_NS, 6 * MS, 6 * MS + PATH_NS]
+
+
+def test_a_message_that_came_meanwhile_beats_the_timer_in_a_ring_as_well() -> None:
+    scenario = cluster(2, faults=[fault("pause", 1 * MS, 4 * MS, node="node0")])
+    story = play_collective(scenario, RingAllReduce(timeout_ns=2 * MS), [np.ones(4, np.float32)] * 2, [0, 4 * MS])
+    # node0's first message has waited for node1, and both of node1's for node0, which then sends its second.
+    assert story.times("collective_finish", "node0") == [5 * MS]
+    assert story.times("collective_finish", "node1") == [5 * MS + 64 + PATH_NS]
 
 
 def test_a_machine_stands_still_once_though_one_of_its_ranks_has_failed() -> None:
@@ -483,6 +499,11 @@ def test_the_news_of_a_death_does_not_overtake_what_the_dead_had_sent_when_the_l
     story = tell(cluster(2, faults=faults), {"node0": speaks, "node1": receives(2, source="node0")}, restarts=["node0"])
     came_ns = 11_050 * US + life
     assert story.played.results["node1"] == [("a word", came_ns), ("PeerLost", max(came_ns, dies_at + PATH_NS))]
+
+
+def test_who_sends_to_the_dead_in_a_tree_hears_of_it_before_the_last_byte() -> None:
+    story = play_collective(cluster(2, faults=[crash("node1", 300 * US)]), Broadcast(MILLISECOND_OF_BYTES), [7, None])
+    assert story.times("collective_abort", "node0") == [300 * US + PATH_NS]
 
 
 def test_a_link_has_another_bandwidth_for_a_while() -> None:
