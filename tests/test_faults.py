@@ -9,27 +9,33 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import MS, US, S, Story, cluster, crash, group_of, tell, training
+from worlds import MS, US, S, Story, cluster, crash, group_of, play_collective, tell, training
 
 from ringsim import load, parse
+from ringsim.collectives.broadcast import Broadcast
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout, ScenarioInvalid
+from ringsim.node import Member
 from ringsim.scenario import Exponential, Host, Li2014, Llama3, Weibull
 from ringsim.simulation import simulate
+from ringsim.world.conditions import Condition, Conditions, LinkState
 from ringsim.world.corruption import flipped
 from ringsim.world.waits import wait_ns
 
 PATH_NS = 100 * US
 MILLISECOND_OF_BYTES = 125_000
 MFLOP = 10**6  # A millisecond of work.
+BOTH = ("node0", "node1")
 
 
 def fault(kind: str, at: int | str, lasts: int | None = None, **more: Any) -> dict[str, Any]:
@@ -127,6 +133,11 @@ def test_ranks_of_a_slow_machine_share_what_is_left_of_it() -> None:
     assert story.played.results == {"node0.0": [8 * MS], "node0.1": [12 * MS]}
 
 
+def test_no_machine_is_slower_than_one_operation_a_second() -> None:
+    scenario = cluster([{"speed": "2 FLOP/s"}], faults=[fault("slow_down", 0, node="node0", factor=4)])
+    assert tell(scenario, {"node0": works(3)}).played.results["node0"] == [3 * S]
+
+
 def test_a_machine_that_stands_still_computes_nothing_and_counts_as_down() -> None:
     scenario = cluster(1, faults=[fault("pause", 400 * US, 7 * MS, node="node0")])
     story = tell(scenario, {"node0": works(MFLOP)})
@@ -185,12 +196,71 @@ def test_a_ring_waits_for_a_member_that_stands_still(fidelity: Any) -> None:
     assert story.played.results == {"node0": ([2.0] * 4, 3_050 * US + message_ns), "node1": ([2.0] * 4, 3_050 * US)}
 
 
+def test_who_stands_still_as_a_message_of_its_tree_leaves_sends_the_next_when_it_goes_on() -> None:
+    scenario = cluster(3, faults=[fault("pause", 500 * US, 4_500 * US, node="node0")])
+    story = play_collective(scenario, Broadcast(MILLISECOND_OF_BYTES), [7, None, None])
+    assert story.times("depart", "node0") == [0, 5 * MS]
+    assert story.times("collective_finish") == [1 * MS + PATH_NS, 6 * MS, 6 * MS + PATH_NS]
+
+
+def test_a_message_that_came_meanwhile_beats_the_timer_in_a_ring_as_well() -> None:
+    scenario = cluster(2, faults=[fault("pause", 1 * MS, 4 * MS, node="node0")])
+    story = play_collective(scenario, RingAllReduce(timeout_ns=2 * MS), [np.ones(4, np.float32)] * 2, [0, 4 * MS])
+    # node0's first message has waited for node1, and both of node1's for node0, which then sends its second.
+    assert story.times("collective_finish", "node0") == [5 * MS]
+    assert story.times("collective_finish", "node1") == [5 * MS + 64 + PATH_NS]
+
+
+def test_a_machine_stands_still_once_though_one_of_its_ranks_has_failed() -> None:
+    def fails(node):
+        yield from node.receive(timeout_ns=1 * MS)
+
+    faults = [fault("pause", at_ns, 4 * MS, node="node0") for at_ns in (2 * MS, 3 * MS)]
+    story = tell(cluster([{"processes": 2}], faults=faults), {"node0.0": sleeps(9 * MS), "node0.1": fails})
+    assert story.times("ended", "node0.1") == [1 * MS]
+    assert [one.number for one in story.played.injected] == [0]
+
+
 def test_a_machine_that_dies_while_it_stands_still_does_not_go_on() -> None:
     faults = [fault("pause", 1 * MS, 5 * MS, node="node0"), crash("node0", 2 * MS, restart_after="1 ms")]
     story = tell(cluster(1, faults=faults), {"node0": works(4 * MFLOP)}, restarts=["node0"])
     assert story.played.results["node0"] == [3 * MS + 4 * MS]
     assert not story.times("resume")
     assert story.played.accounts["node0"].down_ns == 2 * MS
+
+
+def test_one_that_is_paused_as_it_goes_on_sees_to_nothing_before_it_goes_on_again() -> None:
+    faults = [fault("pause", 1 * MS, 4 * MS, node="node0"), fault("pause", 5 * MS, 4 * MS, node="node0")]
+    assert tell(cluster(1, faults=faults), {"node0": sleeps(2 * MS)}).played.results["node0"] == 9 * MS
+
+
+def test_what_has_come_to_one_that_goes_on_is_answered_before_a_timer_of_that_instant() -> None:
+    def answers(node):
+        yield from node.receive("node1")
+        node.send("node1", "answer", 0, tag=0)
+
+    def asks(node):
+        node.send("node0", "question", 0, tag=0)
+        return (yield from node.receive("node0", timeout_ns=5 * MS)).payload, node.now_ns
+
+    scenario = cluster(2, network={"latency": "0 ns"}, faults=[fault("pause", 0, 5 * MS, node="node0")])
+    assert tell(scenario, {"node0": answers, "node1": asks}).played.results["node1"] == ("answer", 5 * MS)
+
+
+def test_a_timer_that_ran_out_while_it_stood_still_is_older_than_a_suspicion_of_that_instant() -> None:
+    def waits(node):
+        node.watch([Member("node1", 0)], 5 * MS)
+        return (yield from receives(1, source="node1", timeout_ns=2 * MS)(node))
+
+    scenario = cluster(2, faults=[fault("pause", 1 * MS, 4 * MS, node="node0")])
+    story = tell(scenario, {"node0": waits, "node1": sleeps(9 * MS)})
+    assert story.played.results["node0"] == [("ReceiveTimeout", 5 * MS)]
+
+
+def test_the_end_of_a_pause_does_not_bring_the_dead_back() -> None:
+    faults = [fault("pause", 1 * MS, 5 * MS, node="node0"), crash("node0", 2 * MS)]
+    story = tell(cluster(2, faults=faults), {"node0": works(MFLOP), "node1": sleeps(9 * MS)})
+    assert story.played.accounts["node0"].down_ns == 8 * MS
 
 
 def test_a_machine_that_never_goes_on_stalls_those_who_wait_for_it() -> None:
@@ -211,9 +281,14 @@ def test_a_message_waits_while_a_link_is_down_and_then_flows_on() -> None:
 
 
 def test_one_that_is_sent_meanwhile_waits_as_well_and_those_behind_it_too() -> None:
+    def later(node):
+        yield from node.sleep(MS)
+        yield from sends(*[MILLISECOND_OF_BYTES] * 2)(node)
+
     scenario = cluster(2, faults=[link("link_down", 0, 5 * MS)])
-    story = tell(scenario, {"node0": sends(*[MILLISECOND_OF_BYTES] * 2), "node1": receives(2)})
-    assert story.played.results["node1"] == [(0, 6 * MS + PATH_NS), (1, 7 * MS + PATH_NS)]
+    for sender in (sends(*[MILLISECOND_OF_BYTES] * 2), later):
+        story = tell(scenario, {"node0": sender, "node1": receives(2)})
+        assert story.played.results["node1"] == [(0, 6 * MS + PATH_NS), (1, 7 * MS + PATH_NS)]
 
 
 def test_what_has_left_arrives() -> None:
@@ -259,6 +334,21 @@ def test_tcp_goes_on_at_its_next_retransmission_whose_waits_double(outage_ms: in
     assert story.played.results["node1"] == [(0, goes_on_ms * MS + 528)]
 
 
+def test_tcp_s_waits_go_on_doubling_if_the_link_is_down_again_when_it_tries() -> None:
+    # It tries 200 ms after the outage began, in vain, and again 400 ms later.
+    faults = [link("link_down", 0, 150 * MS), link("link_down", 160 * MS, 140 * MS)]
+    scenario = cluster(2, network={"transport": "tcp", "latency": "0 ns"}, faults=faults)
+    story = tell(scenario, {"node0": sends(0), "node1": receives(1)})
+    assert story.played.results["node1"] == [(0, 600 * MS + 528)]
+
+
+def test_tcp_does_not_go_on_with_what_a_dead_machine_had_under_way() -> None:
+    faults = [link("link_down", 0, 1 * MS), crash("node0", 10 * MS)]
+    scenario = cluster(2, network={"transport": "tcp"}, faults=faults)
+    story = tell(scenario, {"node0": sends(0), "node1": sleeps(900 * MS)})
+    assert story.played.traffic.wire["node0"] == 0
+
+
 def test_a_run_in_which_everybody_waits_for_a_link_that_stays_down_has_stalled() -> None:
     story = tell(cluster(2, faults=[link("link_down", 0)]), {"node0": sends(0), "node1": receives(1)})
     assert story.played.ending == "stalled"
@@ -278,11 +368,163 @@ def test_what_a_dead_machine_had_under_way_on_a_link_that_is_down_is_gone() -> N
     assert story.played.traffic.payload["node0"] == MILLISECOND_OF_BYTES * 4 // 10
 
 
+def test_what_had_passed_before_each_of_several_outages_is_counted() -> None:
+    def payload(dies_at: int) -> int:
+        outages = [link("link_down", 200 * US, 1 * MS), link("link_down", 1_500 * US, 1 * MS)]
+        story = tell(
+            cluster(2, faults=[*outages, crash("node0", dies_at)]),
+            {"node0": sends(*[MILLISECOND_OF_BYTES] * 2, wait=True), "node1": sleeps(9 * MS)},
+        )
+        return story.played.traffic.payload["node0"]
+
+    # 200 us flow before the first outage, 300 us before the second, and what is queued behind it never does.
+    assert payload(1_300 * US) == MILLISECOND_OF_BYTES * 3 // 10
+    assert payload(2_000 * US) == MILLISECOND_OF_BYTES * 5 // 10
+    assert payload(2_700 * US) == MILLISECOND_OF_BYTES * 7 // 10
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_is_lost_after_an_outage_begins_anew(dies: bool) -> None:
+    # It stands still from 0.4 to 1 ms, is lost at 1.6 ms, waits for the link at 2.6 ms, and flows again from 3 ms on.
+    faults = [
+        link("drop", 0, 2 * MS, probability="99.9999 %"),
+        link("link_down", 400 * US, 600 * US),
+        link("link_down", 2 * MS, 1 * MS),
+        *([crash("node0", 3_500 * US)] if dies else []),
+    ]
+    scenario = cluster(2, network={"resend_after": "1 ms"}, faults=faults)
+    story = tell(scenario, {"node0": sends(MILLISECOND_OF_BYTES), "node1": receives(1, source="node0")})
+    came = ("PeerLost", 3_500 * US + PATH_NS) if dies else (0, 4 * MS + PATH_NS)
+    assert story.played.results["node1"] == [came]
+    assert story.played.traffic.wire["node0"] == MILLISECOND_OF_BYTES * (3 if dies else 4) // 2
+
+
+def test_who_is_held_up_by_its_slow_link_gets_no_more_of_another_when_somebody_is_done() -> None:
+    # All have 300 Mbit/s of node3's link, until node1 has sent 500 us worth of bytes: then node2 alone has the rest.
+    scenario = cluster(
+        [{}, {}, {}, {"bandwidth": "900 Mbit/s"}], faults=[link("link_degrade", 100 * US, bandwidth="300 Mbit/s")]
+    )
+    sizes = (2 * MILLISECOND_OF_BYTES, MILLISECOND_OF_BYTES // 2, 2 * MILLISECOND_OF_BYTES)
+    programs = {f"node{rank}": sends(size, to="node3", wait=True) for rank, size in enumerate(sizes)}
+    results = tell(scenario, {**programs, "node3": receives(3)}).played.results
+    first_ns = math.ceil(500 * US / 0.3)
+    assert results["node1"] == [first_ns]
+    assert results["node2"] == [first_ns + math.ceil(1_500 * US / 0.6)]
+    assert results["node0"] == [math.ceil(2 * MS / 0.3)]
+
+
+@pytest.mark.parametrize("outage", [[], [link("link_down", 1_800 * US, 700 * US)]], ids=["open", "closed"])
+def test_nor_does_the_news_that_a_peer_has_left_a_ring_overtake_what_it_had_sent_there(outage: list[Any]) -> None:
+    # Two elements leave at once. They share the link with a larger message outside of the ring, which comes later.
+    # node0 gives up at 2 ms.
+    def gives_up(node):
+        node.send("node1", "larger", MILLISECOND_OF_BYTES, tag=0)
+        node.join(group_of(BOTH))
+        with pytest.raises(ReceiveTimeout):
+            yield from node.collective(RingAllReduce(timeout_ns=2 * MS), np.ones(4, np.float32))
+
+    def is_late(node):
+        node.join(group_of(BOTH))
+        yield from node.sleep(3 * MS)
+        with pytest.raises(PeerLost):
+            yield from node.collective(RingAllReduce(), np.ones(4, np.float32))
+        return node.now_ns
+
+    faults = [link("link_degrade", 0, 1_500 * US, latency="10 ms"), *outage]
+    story = tell(cluster(2, faults=faults), {"node0": gives_up, "node1": is_late})
+    assert story.played.results["node1"] == 10_050 * US + 2 * 64
+
+
+def test_messages_of_a_size_that_was_sent_before_take_as_long_as_the_link_is_slow_now() -> None:
+    def sends_twice(node):
+        for at_ns in (0, 3 * MS):
+            yield from node.sleep(at_ns)
+            node.send("node1", at_ns, MILLISECOND_OF_BYTES, tag=0)
+
+    scenario = cluster(2, faults=[link("link_degrade", 2 * MS, bandwidth="100 Mbit/s")])
+    story = tell(scenario, {"node0": sends_twice, "node1": receives(2)})
+    assert story.played.results["node1"] == [(0, 1 * MS + PATH_NS), (3 * MS, 13 * MS + PATH_NS)]
+
+
+def test_the_latest_rates_of_a_link_hold_and_the_worst_losses() -> None:
+    graph: Any = nx.DiGraph()
+    graph.add_edge("a", "b", bandwidth=100, latency_ns=5, drop=7)
+    conditions = Conditions(graph)
+    conditions.put(0, [("a", "b")], Condition(True, 10, 9, drop_ppm=8, corrupt_ppm=8, detected_ppm=8))
+    conditions.put(1, [("a", "b")], Condition(False, 50, 0, drop_ppm=1, corrupt_ppm=1, detected_ppm=1))
+    assert conditions.link(("a", "b")) == LinkState(50, 0, 8, 8, 8, is_down=True)
+
+
+def test_who_is_apart_in_one_of_several_partitions_is_apart() -> None:
+    conditions = Conditions(nx.DiGraph())
+    conditions.part(0, [["a"], ["c"]])
+    conditions.part(1, [["a"], ["b"]])
+    assert (conditions.separate("a", "b"), conditions.separate("b", "c")) == (True, False)
+
+
+def test_the_news_of_a_death_takes_the_way_from_the_dead() -> None:
+    # The way to node0 is down for longer; from it, the latency is another by then. Something else changes meanwhile.
+    faults = [
+        link("link_down", 0, 5 * MS, one_way=True),
+        link("link_down", 0, 9 * MS, one_way=True, source="switch", target="node0"),
+        link("link_degrade", 0, latency="3 ms", one_way=True),
+        link("link_degrade", 2 * MS, latency="7 ms", one_way=True, source="node1"),
+        crash("node0", 1 * MS),
+    ]
+    story = tell(cluster(2, faults=faults), {"node0": sleeps(9 * MS), "node1": receives(1, source="node0")})
+    assert story.played.results["node1"] == [("PeerLost", 5 * MS + 3_050 * US)]
+
+
+def test_the_news_of_a_death_waits_for_a_partition_to_heal() -> None:
+    faults = [fault("partition", 0, 5 * MS, groups=[["node0"], ["node1"]]), crash("node0", 1 * MS)]
+    story = tell(cluster(2, faults=faults), {"node0": sleeps(9 * MS), "node1": receives(1, source="node0")})
+    assert story.played.results["node1"] == [("PeerLost", 5 * MS + PATH_NS)]
+
+
+@pytest.mark.parametrize("life", [0, 1])
+@pytest.mark.parametrize("dies_at", [1_600 * US, 11_050 * US - PATH_NS, 11_050 * US - PATH_NS + 1])
+def test_the_news_of_a_death_does_not_overtake_what_the_dead_had_sent_when_the_latency_was_longer(
+    dies_at: int, life: int
+) -> None:
+    # The message leaves 1 ms after the life began, with 10.05 ms of latency.
+    def speaks(node):
+        if node.incarnation == life:
+            node.send("node1", "a word", MILLISECOND_OF_BYTES, tag=0)
+        yield from node.sleep(S)
+
+    faults = [
+        link("link_degrade", 0, 1_500 * US, latency="10 ms"),
+        *[crash("node0", 0, restart_after="1 ns", notice="silence")][:life],
+        crash("node0", dies_at),
+    ]
+    story = tell(cluster(2, faults=faults), {"node0": speaks, "node1": receives(2, source="node0")}, restarts=["node0"])
+    came_ns = 11_050 * US + life
+    assert story.played.results["node1"] == [("a word", came_ns), ("PeerLost", max(came_ns, dies_at + PATH_NS))]
+
+
+def test_who_sends_to_the_dead_in_a_tree_hears_of_it_before_the_last_byte() -> None:
+    story = play_collective(cluster(2, faults=[crash("node1", 300 * US)]), Broadcast(MILLISECOND_OF_BYTES), [7, None])
+    assert story.times("collective_abort", "node0") == [300 * US + PATH_NS]
+
+
 def test_a_link_has_another_bandwidth_for_a_while() -> None:
     scenario = cluster(2, faults=[link("link_degrade", 400 * US, 2 * MS, bandwidth="100 Mbit/s")])
     story = tell(scenario, {"node0": sends(MILLISECOND_OF_BYTES, wait=True), "node1": receives(1)})
     # 400 us of it, then 200 us in two milliseconds, then the rest.
     assert story.played.results["node0"] == [2_400 * US + 400 * US]
+
+
+@pytest.mark.parametrize("fidelity", ["auto", "message"])
+def test_a_ring_has_the_bandwidth_that_its_links_have_at_each_instant(fidelity: Any) -> None:
+    def member(node):
+        node.join(group_of(BOTH))
+        yield from node.collective(RingAllReduce(), np.ones(MILLISECOND_OF_BYTES, np.float32))
+        return node.now_ns
+
+    # Each sends 2 ms worth of bytes, half of it before its link becomes slow, and then as much again.
+    scenario = cluster(2, faults=[link("link_degrade", 1 * MS, bandwidth="100 Mbit/s")])
+    story = tell(scenario, dict.fromkeys(BOTH, member), fidelity=fidelity)
+    assert story.played.results == dict.fromkeys(BOTH, (1 + 10) * MS + PATH_NS + 20 * MS + PATH_NS)
 
 
 def test_the_latest_of_two_degradations_holds_and_then_the_other_again() -> None:
@@ -312,6 +554,37 @@ def test_background_traffic_stops_where_no_way_is_open() -> None:
     scenario = cluster(2, network={"background": [flow]}, faults=[link("link_down", 2 * MS, 5 * MS)])
     story = tell(scenario, {"node1": sleeps(20 * MS)})
     assert story.played.traffic.links["node0", "switch"] == 5 * MILLISECOND_OF_BYTES
+
+
+def test_background_traffic_has_the_bandwidth_of_its_link_at_each_instant() -> None:
+    flow = {"source": "node0", "target": "node1", "start": "0 s", "stop": "10 ms"}
+    slow = link("link_degrade", 2 * MS, 4 * MS, bandwidth="250 Mbit/s")
+    story = tell(cluster(2, network={"background": [flow]}, faults=[slow]), {"node1": sleeps(20 * MS)})
+    assert story.played.traffic.links["node0", "switch"] == (2 + 1 + 4) * MILLISECOND_OF_BYTES
+
+
+@pytest.mark.parametrize(
+    "second", [link("drop", 0, source="node1", probability="50 %"), link("corrupt", 0, probability="50 %")]
+)
+def test_what_one_link_loses_says_nothing_of_another_nor_of_flipped_bits(second: dict[str, Any]) -> None:
+    faults = [link("drop", 0, probability="50 %"), second]
+    scenario = cluster(2, network={"resend_after": "1 us"}, faults=faults)
+    story = tell(scenario, {"node0": sends(*[125] * 500), "node1": receives(500)})
+    # One of four tries succeeds, where one of two would if both were drawn together.
+    assert 1_800 < story.played.traffic.wire["node0"] // 125 < 2_200
+
+
+def test_what_becomes_of_a_heartbeat_says_nothing_of_the_message_beside_it() -> None:
+    def talks(node):
+        node.beat([Member("node1", 0)], 1 * MS)
+        for _ in range(20):
+            node.send("node1", 0, 64, tag="data")
+            yield from node.sleep(1 * MS)
+
+    scenario = cluster(2, network={"resend_after": "10 us"}, faults=[link("drop", 0, probability="50 %")])
+    story = tell(scenario, {"node0": talks, "node1": sleeps(90 * MS)})
+    beats, data = (story.times("deliver", tag=tag) for tag in ("heartbeat", "data"))
+    assert (len(data), beats[:20] == data) == (20, False)
 
 
 @pytest.mark.parametrize("kind", ["drop", "corrupt"])
@@ -357,6 +630,27 @@ def test_exactly_one_bit_is_flipped_wherever_the_numbers_are(word: int) -> None:
     assert (name, seven) == ("step", 7)
     assert sum(byte.bit_count() for array in (one, other) for byte in array.tobytes()) == 1
     assert not any(array.any() for array in (payload[1][0], payload[2][0]))
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class Box:
+    inside: Any
+
+
+def test_each_bit_has_its_number_and_what_holds_it_stays_as_it_is() -> None:
+    square, row = np.zeros((2, 2), np.uint8), np.zeros(2, np.uint8)
+    bits = 8 * (square.nbytes + row.nbytes)
+    for word in range(2 * bits):
+        came = flipped(Box([Pair(square, "text"), row]), word)
+        ((one, text), other) = came.inside
+        assert [type(came), type(came.inside), type(came.inside[0])] == [Box, list, Pair]
+        assert (one.shape, other.shape, text) == ((2, 2), (2,), "text")
+        assert int.from_bytes(one.tobytes() + other.tobytes(), "little") == 1 << word % bits
 
 
 def test_without_numbers_there_is_nothing_to_flip() -> None:
@@ -412,6 +706,7 @@ def test_a_switch_without_machines_cuts_what_crosses_it() -> None:
     story = tell(scenario, {**programs, "node1": receives(1), "node2": receives(1)})
     assert story.played.results["node1"] == [(0, 50 * US)]
     assert story.played.results["node2"] == [(0, 5 * MS + PATH_NS)]
+    assert story.times("link", is_down=True) == [0] * 4, "two links, both ways"
 
 
 # --- again and again --------------------------------------------------------------------------------------------------
@@ -783,8 +1078,6 @@ def test_a_row_that_names_no_machine_is_told_where_its_file_is(tmp_path: Any) ->
 
 
 # --- what a fault strikes, and what is written down of it -------------------------------------------------------------
-
-BOTH = ("node0", "node1")
 STRUCK = [
     (crash("node0", 1 * MS, "2 ms"), "node0", ("node0",)),
     (fault("pause", 1 * MS, 2 * MS, node="node0"), "node0", ("node0",)),

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringsim.collectives.ring import RingAllReduce
-from ringsim.errors import PeerLost, Restarted, Suspected, UsageError
+from ringsim.errors import NodeError, PeerLost, Restarted, Suspected, UsageError
 from ringsim.failures import false_suspicions
 from ringsim.node import Member, Node, Operation
 from ringsim.scenario import Heartbeat, Host, NeighbourHeartbeat, Scenario, worker_names
@@ -341,6 +341,118 @@ def test_who_has_died_neither_beats_nor_watches() -> None:
     story = told(scenario=cluster(3, faults=faults), programs={**programs, "node2": beats(NODE2, every=1, until=S)})
     assert story.of("suspect") == []
     assert max(story.times("depart")) == 40 * MS
+
+
+def pause(node: str, at: int, lasts: int | None = None) -> dict[str, Any]:
+    """Return a fault as a scenario has it."""
+    ends = {} if lasts is None else {"lasts": f"{lasts} ns"}
+    return {"kind": "pause", "node": node, "at": f"{at} ns", **ends}
+
+
+def test_who_stands_still_does_not_beat() -> None:
+    programs = {"node0": beats(NODE1, every=20 * MS, until=S), "node1": watches(NODE0, 60 * MS, until=S)}
+    story = told(scenario=cluster(2, faults=[pause("node0", 50 * MS, 80 * MS)]), programs=programs)
+    assert story.times("suspect") == [40 * MS + BEAT + 60 * MS]
+    assert story.times("depart")[2:4] == [40 * MS, 140 * MS]
+
+
+def test_who_stands_still_suspects_when_it_goes_on_unless_a_beat_has_come() -> None:
+    programs = {
+        "node0": beats(NODE1, every=20 * MS, until=S),
+        "node1": watches(NODE0, 60 * MS, until=S),
+        "node2": watches(NODE0, 60 * MS, until=S),
+    }
+    story = told(scenario=cluster(3, faults=[pause("node1", MS, 300 * MS), pause("node2", MS, S)]), programs=programs)
+    assert story.of("suspect", "node1") == []
+    assert story.times("suspect", "node2") == [S + MS]
+
+
+def test_a_watch_that_ended_as_the_node_went_on_suspects_nobody() -> None:
+    def watcher(node: Node) -> Operation[int]:
+        node.watch([NODE0], 10 * MS)
+        yield from node.receive("node2")
+        node.watch([NODE2], 10 * MS)
+        return node.now_ns
+
+    def sender(node: Node) -> Operation[None]:
+        yield from node.sleep(5 * MS)
+        node.send("node1", None, 0, tag=0)
+
+    programs = {"node0": beats(NODE0, every=MS, until=S), "node1": watcher, "node2": sender}
+    story = told(scenario=cluster(3, faults=[pause("node1", MS, 49 * MS)]), programs=programs)
+    assert story.played.results["node1"] == 50 * MS
+    assert story.of("suspect") == []
+
+
+def test_a_suspicion_comes_before_other_timers_of_its_instant() -> None:
+    def waiter(node: Node) -> Operation[str]:
+        node.watch([NODE0], 5 * MS)
+        try:
+            yield from node.receive("node0", timeout_ns=5 * MS)
+        except NodeError as error:
+            return type(error).__name__
+        return "nothing"
+
+    story = told(scenario=cluster(2), programs={"node0": beats(NODE0, every=MS, until=S), "node1": waiter})
+    assert story.played.results["node1"] == "Suspected"
+
+
+def idle(node: Node) -> Operation[None]:
+    yield from node.receive("node1")
+
+
+def test_who_is_known_to_be_dead_is_not_suspected_and_keeps_no_run_going() -> None:
+    def knows(then: int | None) -> Run:
+        def run(node: Node) -> Operation[None]:
+            node.watch([NODE0], 5 * S)
+            with pytest.raises(PeerLost):
+                yield from node.receive("node0")
+            yield from (node.receive("node2") if then is None else node.sleep(then))
+
+        return run
+
+    def play(then: int | None) -> Story:
+        programs = {"node0": beats(NODE0, every=MS), "node1": knows(then), "node2": idle}
+        return told(scenario=cluster(3, faults=[crash("node0", 2 * S)]), programs=programs)
+
+    story = play(then=None)
+    assert (story.played.ending, story.played.time_ns) == ("stalled", 2 * S + LATENCY)
+    assert play(then=9 * S).of("suspect", "node1") == []
+
+
+def test_one_suspicion_may_be_followed_by_another() -> None:
+    def waiter(node: Node) -> Operation[list[int]]:
+        seen = []
+        for peer, timeout in ((NODE0, 5 * MS), (NODE2, 7 * MS)):
+            node.watch([peer], timeout)
+            with pytest.raises(Suspected):
+                yield from node.receive(peer.name)
+            seen.append(node.now_ns)
+        return seen
+
+    story = told(scenario=cluster(3), programs={"node0": idle, "node1": waiter, "node2": idle})
+    assert story.played.results["node1"] == [5 * MS, 12 * MS]
+
+
+def test_who_stands_still_for_ever_suspects_nobody_and_the_run_has_stalled() -> None:
+    programs = {"node0": idle, "node1": watches(NODE0, 5 * MS)}
+    story = told(scenario=cluster(2, faults=[pause("node1", MS)]), programs=programs)
+    assert (story.played.ending, story.played.time_ns) == ("stalled", MS)
+
+
+def test_a_verdict_is_for_another_and_nobody_believes_it_of_itself() -> None:
+    def told_so(node: Node) -> Operation[int]:
+        node.join(group_of(["node0", "node1"]))
+        if node.name == "node1":
+            node.tell_lost(NODE0, NODE0)
+            node.tell_lost(NODE1, NODE0)
+        yield from node.sleep(MS)
+        total = yield from node.collective(RingAllReduce(), np.ones(4, np.float32))
+        return int(total.sum())
+
+    story = told(scenario=cluster(2), programs=dict.fromkeys(["node0", "node1"], told_so))
+    assert story.played.results == {"node0": 8, "node1": 8}
+    assert story.times("depart", tag="lost") == [0], "to node0 alone"
 
 
 @pytest.mark.parametrize("verb", ["beat", "watch"])

@@ -118,6 +118,32 @@ def test_a_load_is_of_the_version_that_was_there_when_it_began():
     assert told.played.results["node1"] == [("old", 1_200 * US)]
 
 
+def test_a_load_is_of_the_version_that_came_while_its_latency_passed():
+    programs = {"node0": saves((0, "a", "old", 100), (900 * US, "a", "new", 100))}
+    told = story({**programs, "node1": loads("a", at_ns=1_050 * US)})
+    assert told.played.results["node1"] == [("new", 1_100 * US + 50 * US + 100 * US)]
+
+
+# It stands still while the latency passes, and asks for its bytes when it goes on; or while they flow.
+@pytest.mark.parametrize(("after_ns", "done_ns"), [(50 * US, 5_400 * US), (200 * US, 5_000 * US)])
+def test_who_stands_still_hears_of_what_it_saved_or_loads_when_it_goes_on(after_ns, done_ns):
+    def both(node):
+        yield from node.save("a", "new", 400)
+        saved_ns = node.now_ns
+        yield from node.sleep(10 * MS - node.now_ns)
+        payload = yield from node.load("a")
+        return saved_ns, payload, node.now_ns
+
+    def stops(at_ns):
+        return {"kind": "pause", "node": "node0", "at": f"{at_ns + after_ns} ns", "lasts": f"{5 * MS - after_ns} ns"}
+
+    told = story({"node0": both, "node1": loads("a", at_ns=1 * MS)}, faults=[stops(0), stops(10 * MS)])
+    assert told.played.results["node0"] == (done_ns, "new", 10 * MS + done_ns)
+    # What is saved is there for all, whether or not its saver knows.
+    came = (None, 1_100 * US) if after_ns < LATENCY_NS else ("new", 1_500 * US)
+    assert told.played.results["node1"] == [came]
+
+
 @pytest.mark.parametrize("shuffle_ties", [None, *range(6)])
 def test_of_two_who_are_done_at_one_instant_the_later_in_the_scenario_stands(shuffle_ties):
     programs = {f"node{rank}": saves((0, "a", f"node{rank}", 100)) for rank in range(3)}

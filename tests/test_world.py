@@ -20,6 +20,7 @@ from ringsim.collectives.reduce_scatter import ReduceScatter
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout, Restarted
 from ringsim.scenario import Host
+from ringsim.world import clock
 from ringsim.world.account import Account
 from ringsim.world.clock import Clock, Phase
 
@@ -597,6 +598,21 @@ def test_a_message_to_a_dead_process_is_answered_by_a_reset_one_round_trip_later
     assert marks(story, "node0") == {0: MS + PATH_NS + MS + 2 * PATH_NS}
 
 
+def test_who_was_written_to_in_vain_while_it_was_away_can_be_written_to_when_it_is_back():
+    def sender(node):
+        for at_ns in (2 * MS, 3 * MS):
+            yield from node.sleep(at_ns - node.now_ns)
+            node.send("node1", None, 0, tag=0)
+            with pytest.raises(PeerLost):
+                yield from node.receive("node1")
+        yield from node.sleep(9 * MS - node.now_ns)
+        node.send("node1", "welcome", 0, tag=0)
+
+    scenario = cluster(faults=[crash("node1", MS, restart_after="5 ms")])
+    story = tell(scenario, {"node0": sender, "node1": catches("node0", timeout_ns=90 * MS)}, restarts=["node1"])
+    assert story.times("deliver", "node1") == [9 * MS + PATH_NS]
+
+
 def test_a_message_to_a_machine_that_died_in_silence_is_not_answered():
     def sender(node):
         yield from node.sleep(10 * MS)
@@ -634,6 +650,60 @@ def test_to_a_silently_dead_machine_the_last_byte_leaves_as_if_nothing_had_been(
     story = tell(cluster(faults=[crash("node1", at_ns, notice="silence")]), {"node0": sender, "node1": sleeper})
     assert story.played.results["node0"] == "sent"
     assert story.played.time_ns == 1_100 * US
+
+
+def test_a_machine_that_is_back_without_its_program_answers_every_message_with_a_reset():
+    def sender(node):
+        lost = []
+        for at_ns in (5 * MS, 6 * MS):
+            yield from node.sleep(at_ns - node.now_ns)
+            node.send("node1", None, 0, tag=0)
+            try:
+                yield from node.receive("node1", timeout_ns=900 * US)
+            except (PeerLost, ReceiveTimeout) as error:
+                lost.append((type(error).__name__, node.now_ns))
+        return lost
+
+    scenario = cluster(faults=[crash("node1", MS, restart_after="1 ms", notice="silence")])
+    story = tell(scenario, {"node0": sender, "node1": idles()})
+    assert story.played.results["node0"] == [("PeerLost", at_ns + 2 * PATH_NS) for at_ns in (5 * MS, 6 * MS)]
+
+
+def test_a_reset_for_a_former_life_does_not_reach_the_next_one():
+    def sender(node):
+        if node.incarnation == 0:
+            yield from node.sleep(MS)
+            node.send("node1", None, 0, tag=0)  # It comes to a dead process at 1.1 ms, of which nobody knows yet.
+            yield from node.sleep(S)
+        with pytest.raises(ReceiveTimeout):
+            yield from node.receive("node1", timeout_ns=5 * MS)
+        return node.now_ns
+
+    faults = [crash("node1", 950 * US), crash("node0", MS + 40 * US, restart_after="5 us")]
+    story = tell(cluster(faults=faults), {"node0": sender, "node1": idles()}, restarts=["node0"])
+    assert story.played.results["node0"] == 6 * MS + 45 * US
+
+
+def test_who_begins_anew_talks_to_the_lives_that_its_peers_have_now():
+    def run(node):
+        if node.name == "node0" and node.incarnation == 1:
+            node.send("node1", "hello", 0, tag=0)
+        if node.name == "node1" and node.incarnation == 1:
+            return (yield from node.receive("node0")).payload, node.now_ns
+        yield from node.sleep(90 * MS)
+
+    faults = [crash("node1", MS, restart_after="1 ms"), crash("node0", 3 * MS, "1 ms", notice="silence")]
+    story = tell(cluster(faults=faults), dict.fromkeys(["node0", "node1"], run), restarts=["node0", "node1"])
+    assert story.played.results["node1"] == ("hello", 4 * MS + PATH_NS)
+
+
+@pytest.mark.parametrize("shuffle_ties", [None, *range(6)])
+def test_of_a_restart_and_a_crash_at_one_instant_the_former_fault_comes_first(shuffle_ties):
+    faults = [crash("node0", MS, restart_after="1 ms"), crash("node0", 2 * MS)]
+    programs = {"node0": idles(), "node1": idles(3 * MS)}
+    story = tell(cluster(faults=faults), programs, restarts=["node0"], shuffle_ties=shuffle_ties)
+    assert (story.times("restart"), story.times("crash")) == ([2 * MS], [MS, 2 * MS])
+    assert story.played.results.keys() == {"node1"}
 
 
 def test_news_of_a_former_life_never_comes_after_a_word_of_the_next_one():
@@ -677,6 +747,20 @@ def test_the_reset_of_an_aborted_collective_runs_round_the_ring_hop_by_hop_both_
     assert story.played.failures["node2"] == "lost the connection to node1"
     assert story.played.failures["node3"] == "lost the connection to node2"
     assert story.played.failures["node5"] == "lost the connection to node0"
+
+
+def test_who_gives_up_a_collective_stops_sending_and_recovers_until_it_is_done():
+    def member(node):
+        node.join(group_of(f"node{rank}" for rank in range(4)))
+        with pytest.raises(PeerLost):
+            yield from node.collective(RingAllReduce(), _ones(MILLISECOND_OF_BYTES))
+        yield from node.sleep(5 * MS)
+
+    # Segments of a millisecond. node1's neighbours hear of its death at 0.4 ms, and node3 of their end at 0.5 ms.
+    story = tell(cluster(4, faults=[crash("node1", 300 * US)]), {f"node{rank}": member for rank in range(4)})
+    sent_us = {"node0": 300, "node1": 300, "node2": 400, "node3": 500}
+    assert story.played.traffic.payload == {node: MILLISECOND_OF_BYTES * us // 1_000 for node, us in sent_us.items()}
+    assert story.played.accounts["node0"].recovery_ns == 5 * MS
 
 
 @pytest.mark.parametrize("shuffle_ties", range(10))
@@ -840,6 +924,20 @@ def test_a_fault_at_a_segment_hits_the_instant_at_which_the_node_has_received_it
     assert len(arrivals) == 1
 
 
+def test_a_fault_at_a_step_hits_a_machine_when_the_first_of_its_ranks_begins_it():
+    def run(after_ns):
+        def steps(node):
+            yield from node.sleep(after_ns)
+            node.begin_step(1)
+            yield from node.sleep(S)
+
+        return steps
+
+    nodes = [{"name": "a", "processes": 2}]
+    story = tell(cluster(nodes, faults=[crash("a", {"step": 1})]), {"a.0": run(2 * MS), "a.1": run(MS)})
+    assert story.times("crash") == [MS, MS]
+
+
 def test_a_fault_that_is_never_reached_does_not_keep_the_run_alive():
     scenario = cluster(3, faults=[crash("node1", {"step": 9}), crash("node0", 3_600 * S)])
     story = tell(scenario, steps_of_a_ring(3, 3))
@@ -861,6 +959,81 @@ def test_a_run_past_its_virtual_time_ends_late():
     assert story.played.ending == "late"
     assert story.played.time_ns <= 10 * MS
     assert len(story.of("compute_end")) == 10
+
+
+def fails_and_waits(node):
+    with pytest.raises(PeerLost):
+        yield from node.receive("node1", timeout_ns=900 * MS)
+    yield from node.receive("node2")
+
+
+def writes_late(node):
+    yield from node.sleep(MS)
+    node.send("node1", None, 0, tag=0)
+    yield from node.sleep(S)
+
+
+def saves_slowly(node):
+    yield from node.save("a", None, 0)
+
+
+# The news of the death of node1 takes 5.05 ms, and so would news for it.
+STALLS = [
+    ([crash("node1", MS)], {"node0": fails_and_waits, "node1": idles()}, MS + 5_050 * US),
+    ([crash("node1", MS, notice="silence")], {"node0": receives(None), "node1": saves_slowly}, MS),
+    ([crash("node1", MS, "900 ms", notice="silence")], {"node0": receives(None), "node1": idles()}, MS),
+    (
+        [crash("node1", MS, notice="silence"), crash("node0", 2 * MS)],
+        {"node0": idles(), "node1": idles(), "node2": receives("node2")},
+        2 * MS + PATH_NS,
+    ),
+    # The message of node0, which is dead by then, comes at 6.05 ms to node1, which would answer.
+    (
+        [crash("node1", 950 * US), crash("node0", MS + 1, notice="silence")],
+        {"node0": writes_late, "node1": idles(), "node2": receives("node2")},
+        MS + 5_050 * US,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("faults", "programs", "at_ns"),
+    STALLS,
+    ids=[
+        "a timer of what failed",
+        "the dead one's save",
+        "a restart of nobody",
+        "news for the dead",
+        "a reset for the dead",
+    ],
+)
+def test_a_run_has_stalled_as_soon_as_nothing_is_pending_that_could_wake_anybody(faults, programs, at_ns):
+    nodes = [{}, {"latency": "5 ms"}, {}]
+    story = tell(cluster(nodes, faults=faults, storage={"latency": "900 ms"}), programs)
+    assert (story.played.ending, story.played.time_ns) == ("stalled", at_ns)
+
+
+def test_a_run_in_which_no_worker_is_left_is_over_though_a_helper_will_be_back():
+    faults = [crash("helper", MS, "900 ms"), crash("node0", 2 * MS, "1 ms"), crash("node0", 4 * MS)]
+    story = tell(
+        cluster(1, faults=faults),
+        {"node0": idles(), "helper": receives(None)},
+        helpers=["helper"],
+        restarts=["helper", "node0"],
+        machines=[Host(name="helper")],
+    )
+    assert (story.played.ending, story.played.time_ns) == ("over", 4 * MS)
+
+
+def test_a_long_run_may_do_more_than_what_is_endless_in_one_instant(monkeypatch):
+    monkeypatch.setattr(clock, "ENDLESS", 100)
+
+    def ticks(node):
+        for _ in range(200):
+            yield from node.sleep(1)
+        return node.now_ns
+
+    assert tell(cluster(1), {"node0": ticks}).played.results["node0"] == 200
 
 
 def test_a_run_is_over_with_its_workers_whatever_its_helpers_wait_for():

@@ -166,4 +166,4 @@ class Detector:
             raise UsageError(f"{self._node.name} beats or watches every {duration_ns} ns; it must be more than 0 ns")
         for peer in peers:
             self._world.address(peer.name)
-        return tuple(dict.fromkeys(peer for peer in peers if peer.name != self._node.name))
+        return tuple(peer for peer in peers if peer.name != self._node.name)

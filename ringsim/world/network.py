@@ -12,9 +12,9 @@ A link may be down for a while, or a partition in the way: what is on its way th
 open again (over TCP at the next retransmission). What has left by then arrives.
 
 What is not here: messages and connections as such (`connection.py`), what is the matter with links (`conditions.py`),
-what a node does with a message (`node.py`,
-`seat.py`), how rates are worked out (`sharing.py`), the graph and its routes (`topology/`), what a transport adds to a
-message (`transport.py`), background traffic (`background.py`), and the sums of what was sent (`traffic.py`).
+what a node does with a message (`node.py`, `seat.py`), how rates are worked out (`sharing.py`), the graph and its
+routes (`topology/`), what a transport adds to a message (`transport.py`), background traffic (`background.py`), and the
+sums of what was sent (`traffic.py`).
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ class Network:
         self._routes: dict[Link, Route] = {}
         self._connections: dict[tuple[str, int, str, Channel], Connection] = {}
         self._open: dict[Connection, None] = {}  # those on which more may be sent, in the order in which they began
+        self._between: dict[tuple[str, int, str], list[Connection]] = {}  # from a life to a node, on any channel
         self._held_up: dict[Connection, int] = {}  # whose current message cannot flow, and since when
-        self._waiting: list[tuple[str, str, Callable[[], None]]] = []  # for a way between two hosts to be open
+        self._waiting: list[Callable[[], None]] = []  # for anything to change
         # Resources that somebody must hear of before a flow begins there.
         self.claims: dict[int, Callable[[int], None]] = {}
 
@@ -127,6 +128,15 @@ class Network:
         """Return the path latency between two hosts."""
         return self.route(source, target).latency_ns
 
+    def news_ns(self, source: Address, target: Address, generation: Channel) -> int:
+        """Return when the news that a connection ends, sent now, arrives: nothing on the connection is overtaken.
+
+        generation: which connection ends; None: all from this life. Nothing may be leaving on them any more.
+        """
+        ending = self._between.get((source.name, source.incarnation, target.name), ())
+        before_ns = [one.arrives_ns for one in ending if generation in (None, one.channel)]
+        return max([self.clock.now_ns + self.latency_ns(source.host, target.host), *before_ns])
+
     def connection(self, source: Address, target: Address, channel: Channel) -> Connection:
         """Return the connection from a life of a node to a node."""
         key = (source.name, source.incarnation, target.name, channel)
@@ -136,6 +146,7 @@ class Network:
             connection = self._connections[key] = Connection(self, source, target, channel, route, window)
             self._open[connection] = None
             connection.is_plain = self._is_plain(connection)
+            self._between.setdefault(key[:3], []).append(connection)
         return connection
 
     def _is_plain(self, connection: Connection) -> bool:
@@ -345,9 +356,9 @@ class Network:
         """Say whether something can pass from one host to another."""
         return self.conditions.are_normal or self.route(source, target).is_open
 
-    def when_open(self, source: str, target: str, action: Callable[[], None]) -> None:
-        """Do something once the way between two hosts is open again."""
-        self._waiting.append((source, target, action))
+    def when_altered(self, action: Callable[[], None]) -> None:
+        """Do something once the conditions of the network are others."""
+        self._waiting.append(action)
 
     def alter(self, change: Callable[[], object]) -> None:
         """Let `change` do something to the conditions of the network; what is on its way goes on under the new ones."""
@@ -361,16 +372,12 @@ class Network:
         for link, state in before.items():
             bandwidth = self.conditions.link(link).bandwidth
             if bandwidth != state.bandwidth:
-                self._sharing.disclose([self._resource[link]])  # Background traffic alone.
                 self._sharing.change(self._resource[link], bandwidth)
         for connection in [one for one in self._held_up if one.route.is_open]:
             self._resume(connection, self._held_up.pop(connection))
         waiting, self._waiting = self._waiting, []
-        for source, target, action in waiting:
-            if self.is_open(source, target):
-                action()
-            else:
-                self._waiting.append((source, target, action))
+        for action in waiting:
+            action()
 
     def _reroute(self, connection: Connection, route: Route) -> None:
         """The links of a connection are not what they were."""

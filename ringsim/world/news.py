@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ringsim.world.clock import Clock, Phase
 from ringsim.world.connection import Address
+from ringsim.world.mailbox import Channel
 from ringsim.world.network import Network
 
 if TYPE_CHECKING:
@@ -30,16 +31,15 @@ class _Kind(IntEnum):
 
 
 class News:
-    """The news on its way. `coming(of, to)` is called when some is about to go from one node to another."""
+    """The news on its way. Nothing may be foreseen any more for the group that it is about."""
 
-    def __init__(self, clock: Clock, network: Network, coming: Callable[[str, str], None]):
+    def __init__(self, clock: Clock, network: Network):
         self._clock = clock
         self._network = network
-        self._coming = coming
 
     def left(self, leaver: Address, generation: int, to: SimNode) -> None:
         """`leaver` has left a generation of the group."""
-        self._tell(leaver, to, (_Kind.LEFT, generation), lambda: to.mailbox.close(leaver.name, generation))
+        self._tell(leaver, to, (_Kind.LEFT, generation), lambda: to.mailbox.close(leaver.name, generation), generation)
 
     def lost(self, life: Address, to: SimNode, *, restarted: bool) -> None:
         """A life is over; restarted: known because a later one answered."""
@@ -50,18 +50,24 @@ class News:
         """No life later than this one answers."""
         self._tell(by, to, (_Kind.REFUSED, by.incarnation), lambda: to.mailbox.refuse(by.name))
 
-    def _tell(self, of: Address, to: SimNode, order: tuple[int, ...], note: Callable[[], None]) -> None:
-        """`order`: among what is learned of one node at one instant."""
+    def _tell(
+        self,
+        of: Address,
+        to: SimNode,
+        order: tuple[int, ...],
+        note: Callable[[], None],
+        generation: Channel = None,
+    ) -> None:
+        """`order`: among what is learned of one node at one instant. generation: whose connection ends; None: all."""
         if not self._network.is_open(of.host, to.address.host):
-            self._network.when_open(of.host, to.address.host, lambda: self._tell(of, to, order, note))
+            self._network.when_altered(lambda: self._tell(of, to, order, note, generation))
             return
-        self._coming(of.name, to.name)
 
         def arrive() -> None:
             if to.alive:
                 note()
                 to.look()
 
-        when_ns = self._clock.now_ns + self._network.latency_ns(of.host, to.address.host)
+        when_ns = self._network.news_ns(of, to.address, generation)
         key = ((to.address.index, of.index, _AFTER_ALL_CHANNELS), order)
         self._clock.at(when_ns, Phase.DELIVER, key, arrive)

@@ -155,7 +155,7 @@ class Sharing:
         return len(self._capacity) - 1
 
     def change(self, resource: int, capacity: int) -> None:
-        """Give a resource another capacity from this instant on. Who is alone on it must have been `disclosed`."""
+        """Give a resource another capacity from this instant on. Whose rate that changes must have been `disclosed`."""
         self._capacity[resource] = self._narrowest[resource] = capacity
         self._flock_at.pop(resource, None)
         for task in self._tasks[resource]:

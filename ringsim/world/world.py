@@ -162,7 +162,7 @@ class World:
         self._stages: dict[Group, Stage] = {}
         self.collectives = Collectives()
         self._books = Books()
-        self._news = News(self.clock, self.network, self._disturb_between)
+        self._news = News(self.clock, self.network)
 
     # --- what nodes ask -----------------------------------------------------------------------------------------------
 
@@ -217,12 +217,6 @@ class World:
         """Go on by messages with what is foreseen for groups in which any of `ranks` is."""
         for stage in self._stages.values():
             if any(rank in stage.group.ranks for rank in ranks):
-                stage.disturb()
-
-    def _disturb_between(self, one: str, other: str) -> None:
-        """Go on by messages with what is foreseen for groups in which both are."""
-        for stage in self._stages.values():
-            if one in stage.group.ranks and other in stage.group.ranks:
                 stage.disturb()
 
     # --- what faults do -----------------------------------------------------------------------------------------------
@@ -286,7 +280,7 @@ class World:
                 # In silence what is sent to it still leaves, and comes to nobody: its senders cannot know.
                 self.network.kill(lambda one, rank=rank: one.target.name == rank)  # type: ignore[misc]
             self._end_life(life, reset=notice == "reset")
-            self.account(rank).set(self.clock.now_ns, up=False, recovering=False)
+            self.account(rank).set(self.clock.now_ns, up=False)
 
     def restart(self, machine: str) -> None:
         """A dead machine is back, empty; programs that restart begin anew."""
