@@ -7,6 +7,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from ringsim.checkpointing import daly_ns, young_ns
 from ringsim.scenario import Scenario
 from ringsim.trace import Event
 
@@ -190,12 +191,25 @@ class Result:
         """Return how many updates that count there were for each second of virtual time."""
         return None if not self.virtual_time_ns else self.steps * 1e9 / self.virtual_time_ns
 
+    @property
+    def best_intervals_ns(self) -> tuple[int, int] | None:
+        """Return how long to work between two saves, by Young and by Daly: for the run's own saves and failures.
+
+        None if nobody has saved, or nobody has gone back to a save.
+        """
+        saved = self.checkpoints
+        if not saved.saves or not saved.loads:
+            return None
+        save_ns, between_failures_ns = saved.saving_ns // saved.saves, self.virtual_time_ns // saved.loads
+        return young_ns(save_ns, between_failures_ns), daly_ns(save_ns, between_failures_ns)
+
     def total_ns(self, field: str) -> int:
         """Return a time of `NodeTime` summed over the workers."""
         return sum(int(getattr(node, field)) for node in self.nodes)
 
     def summary(self) -> dict[str, Any]:
         """Return summary.json: everything but the metrics, the trace and the parameters."""
+        young, daly = self.best_intervals_ns or (None, None)
         return {
             "scenario": self.scenario.name,
             "seed": self.scenario.seed,
@@ -218,7 +232,7 @@ class Result:
                 "by_messages": self.collectives_by_messages,
             },
             **{field: self.total_ns(field) for field in TIMES},
-            "checkpoints": asdict(self.checkpoints),
+            "checkpoints": {**asdict(self.checkpoints), "young_ns": young, "daly_ns": daly},
             "failures": [asdict(failure) for failure in self.failures],
             "false_suspicions": self.false_suspicions,
             "faults_not_reached": list(self.faults_not_reached),

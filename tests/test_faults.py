@@ -27,6 +27,7 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout, ScenarioInvalid
 from ringsim.node import Member
 from ringsim.scenario import Exponential, Host, Li2014, Llama3, Weibull
+from ringsim.scenario.faults import struck
 from ringsim.simulation import simulate
 from ringsim.world.conditions import Condition, Conditions, LinkState
 from ringsim.world.corruption import flipped
@@ -834,16 +835,29 @@ def test_wrong_rows_are_told_with_their_line(tmp_path: Any, rows: str, sentence:
 @pytest.mark.parametrize(
     "rows",
     [
-        b"\xef\xbb\xbftime,node\r\n7 ms,node1\r\n9 ms,\r\n",  # as spreadsheets save it
-        b" , \n,\ntime , node \n 7 ms , node1 \n9 ms\n",
-        b'"7 ms","node1"\n9 ms, ""\n',
+        b"\xef\xbb\xbftime,node\r\n7 ms,node1\r\n9 ms,node2\r\n",  # as spreadsheets save it
+        b" , \n,\ntime , node \n 7 ms , node1 \n9 ms,node2\n",
+        b'"7 ms","node1"\n9 ms, "node2"\n',
     ],
 )
-def test_rows_may_look_otherwise_and_one_without_a_node_is_of_the_fault_s_own(tmp_path: Any, rows: bytes) -> None:
+def test_rows_may_look_otherwise(tmp_path: Any, rows: bytes) -> None:
     (tmp_path / "failures.csv").write_bytes(rows)
-    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, node: node2, at: {file: failures.csv}}\n")
+    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}}\n")
     faults = load(tmp_path / "a.yaml").scenario.faults
     assert [(fault.node, fault.at.time) for fault in faults] == [("node1", 7 * MS), ("node2", 9 * MS)]
+
+
+@pytest.mark.parametrize("rows", ["7 ms\n9 ms\n", "time,node\n7 ms,\n9 ms,\n", '7 ms,""\n 9 ms , \n'])
+@pytest.mark.parametrize("words", ["kind: pause, node: node2", "kind: link_down, source: node2, target: switch"])
+def test_rows_of_a_time_alone_strike_what_the_fault_names(tmp_path: Any, rows: str, words: str) -> None:
+    (tmp_path / "failures.csv").write_text(rows)
+    (tmp_path / "a.yaml").write_text(ROWS + f"- {{{words}, at: {{file: failures.csv}}}}\n")
+    faults = load(tmp_path / "a.yaml").scenario.faults
+    assert [(struck(fault), fault.at.time) for fault in faults] == [
+        (struck(faults[0]), 7 * MS),
+        (struck(faults[0]), 9 * MS),
+    ]
+    assert struck(faults[0]).startswith("node2")
 
 
 def test_a_file_of_rows_that_cannot_be_read_is_told(tmp_path: Any) -> None:
@@ -1070,10 +1084,38 @@ def test_a_run_that_stands_still_for_ever_says_so() -> None:
     assert result.outcome_sentence == "stalled at 100 us: node0 waits for its machine to go on"
 
 
-def test_a_row_that_names_no_machine_is_told_where_its_file_is(tmp_path: Any) -> None:
-    (tmp_path / "failures.csv").write_text("3 s,node1\n4 s,node9\n")
-    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}}\n")
-    with pytest.raises(Exception, match=r"a\.yaml:6:22: faults\[1\]\.node: there is no node9"):
+@pytest.mark.parametrize(
+    ("words", "rows", "sentence"),
+    [
+        ("kind: crash", "4 s,node9", 'line 2 of "failures.csv": there is no node9; the nodes are'),
+        ("kind: crash, node: node0", "4 s,node2", 'line 1 of "failures.csv" names a node, and so does the fault; keep'),
+        ("kind: crash", "4 s", 'line 2 of "failures.csv" names no node; write one there, or for all rows in the fault'),
+        (
+            "kind: link_down, source: node0, target: switch",
+            "4 s",
+            'line 1 of "failures.csv" names a node, and a link_down strikes none; write the time alone',
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told_with_its_line(tmp_path: Any, words: str, rows: str, sentence: str) -> None:
+    (tmp_path / "failures.csv").write_text(f"3 s,node1\n{rows}\n")
+    (tmp_path / "a.yaml").write_text(ROWS + f"- {{at: {{file: failures.csv}}, {words}}}\n")
+    with pytest.raises(ScenarioInvalid, match=rf"^\S+a\.yaml:6:15: faults\[0\]\.at\.file: {sentence}[^\n]*$"):
+        load(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("kind: crash, restart_after: 1", r"a\.yaml:6:\d+: faults\[0\]\.restart_after: 1 has no unit"),
+        ("kind: crsh", r'a\.yaml:6:\d+: faults\[0\]\.kind: there is no kind "crsh"'),
+        ("kind: crash, nde: x", r'a\.yaml:6:\d+: faults\[0\]\.nde: there is no key "nde"'),
+    ],
+)
+def test_what_is_wrong_with_all_rows_is_told_once(tmp_path: Any, words: str, problem: str) -> None:
+    (tmp_path / "failures.csv").write_text("3 s,node1\n4 s,node2\n")
+    (tmp_path / "a.yaml").write_text(ROWS + f"- {{{words}, at: {{file: failures.csv}}}}\n")
+    with pytest.raises(ScenarioInvalid, match=rf"^\S+{problem}[^\n]*$"):
         load(tmp_path / "a.yaml")
 
 

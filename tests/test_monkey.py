@@ -199,6 +199,18 @@ def test_a_folder_of_something_else_is_refused(
     assert f"kept holds cases of {words}; give another folder" in capsys.readouterr().err
 
 
+def test_verdicts_on_other_code_are_not_taken_for_those_on_this(
+    small: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["monkey", small, "--limit", "1", "--jobs", "1", "--out", "kept", "--quiet"]
+    assert run_command(command) == 0
+    Path("mended").mkdir()
+    Path("mended/__init__.py").write_text("")
+    monkeypatch.setattr("ringsim.__file__", str(Path("mended/__init__.py")))
+    assert run_command(command) == 2
+    assert "kept holds cases of another version of ringsim; give another folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
@@ -230,8 +242,9 @@ def test_a_folder_that_was_damaged_is_refused(
 def test_wrong_input_is_told_in_a_sentence(
     small: str, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(["monkey", small, "--limit", "1", "--jobs", "1", *arguments]) == 2
+    assert run_command(["monkey", small, "--limit", "1", "--jobs", "1", "--out", "new", *arguments]) == 2
     assert words in capsys.readouterr().err
+    assert not Path("new").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no os.kill(SIGINT) for the own process")
@@ -283,7 +296,21 @@ def test_a_violation_is_shrunk_to_what_it_needs() -> None:
     found = shrink(scenario, Case("restart", ("node0",), 5), Durations(1, 1), "ends", "it hung", breaks)
     assert [(fault.node, fault.restart_after) for fault in found.scenario.faults] == [("node2", None), ("node0", None)]
     assert found.sentence == "it hangs"
-    assert asked == [2, 1, 2]
+    assert asked == [2, 1, 2, 1]
+
+
+def test_what_could_not_be_left_out_at_first_is_tried_again() -> None:
+    faults = ", ".join(f"{{kind: crash, node: node{rank}, at: 1 ms}}" for rank in (1, 2))
+    scenario = parse(SMALL, overrides=[f"faults=[{faults}]"]).scenario
+
+    def breaks(candidate: Scenario) -> dict[str, str]:
+        # The crash of node1 is needed as long as there is one of node2, and a restart as long as there is another.
+        own, case = [fault.node for fault in candidate.faults[:-1]], candidate.faults[-1]
+        wrong = own in (["node1", "node2"], ["node1"], []) and (case.restart_after is not None or not own)
+        return {"ends": "it hangs"} if wrong else {}
+
+    found = shrink(scenario, Case("restart", ("node0",), 5), Durations(1, 1), "ends", "it hung", breaks)
+    assert [(fault.node, fault.restart_after) for fault in found.scenario.faults] == [("node0", None)]
 
 
 def test_what_cannot_be_made_smaller_stays_as_it_was() -> None:

@@ -180,6 +180,7 @@ def test_a_run_that_ends_while_somebody_saves_has_saved_until_then():
 def test_without_checkpoints_the_summary_says_so():
     summary = simulate(training("ring", nodes=2, steps=2)).summary()
     nothing = {"saves": 0, "saving_ns": 0, "saved_bytes": 0, "mean_interval_ns": None, "loads": 0}
+    nothing |= {"young_ns": None, "daly_ns": None}
     assert summary["checkpoints"] == nothing
     assert summary["lost_work"] == 0
     assert summary["goodput"] == pytest.approx(2 / (summary["virtual_time_ns"] / 1e9))

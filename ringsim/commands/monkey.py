@@ -52,9 +52,9 @@ def monkey(
     from ringsim.report.monkey import monkey_table, speed_line
     from ringsim.report.progress import counted
 
-    run_folder.prepare(out or Path())  # Here what breaks an invariant will be written.
     durations = _duration("--restart-after", restart_after), _duration("--lasts", lasts)
     wishes = Wishes(kinds_of(kinds), limit, seed, *durations)
+    run_folder.prepare(out or Path())  # Here what breaks an invariant will be written.
     shown = not (quiet or as_json)
     with ctrl_c() as pressed:
         ground = scout(loaded.scenario, wishes)

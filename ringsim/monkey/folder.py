@@ -1,6 +1,6 @@
 """The folder of a hunt: verdicts as JSON lines, so that a finished case is not played again.
 
-    monkey.json    what the verdicts are of: the scenario, how long faults last, the environment
+    monkey.json    what the verdicts are of: the scenario, how long faults last, ringsim's own code, the environment
     cases.jsonl    a verdict a line, in the order in which they came
 
 A line is written whole; one that a killed process left unfinished is cut off when the folder is opened again. What is
@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import ringsim
 from ringsim.errors import UsageError
 from ringsim.learning.runtime import environment
 from ringsim.monkey.cases import Case, Durations
@@ -55,9 +56,22 @@ class Folder:
 
 
 def _header(scenario: Scenario, durations: Durations) -> dict[str, Any]:
-    here = environment()
-    digest = hashlib.sha256(dump(scenario).encode()).hexdigest()
-    return {"scenario": digest, "version": here["ringsim"], "duration of faults": asdict(durations), "machine": here}
+    return {
+        "scenario": hashlib.sha256(dump(scenario).encode()).hexdigest(),
+        "version of ringsim": _code_digest(),
+        "duration of faults": asdict(durations),
+        "machine": environment(),
+    }
+
+
+def _code_digest() -> str:
+    """Return the sha256 of ringsim's own code: what it was before a mend says nothing of what it is after."""
+    root = Path(ringsim.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        code = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()} {len(code)}\n".encode() + code)
+    return digest.hexdigest()
 
 
 def _read_header(path: Path) -> Mapping[str, Any] | None:

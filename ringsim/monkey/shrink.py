@@ -1,8 +1,9 @@
 """A case that breaks an invariant, made as small as it goes, and written as a scenario that anybody can play.
 
 The scenario's other faults are left out one by one, and the fault itself is replaced by a simpler kind, as long as the
-same invariant breaks. (Zeller and Hildebrandt, *Simplifying and isolating failure-inducing input*, 2002; with so few
-faults, one at a time is enough.) What is not here: which cases are looked at (`hunt.py`).
+same invariant breaks, until nothing can be left out any more. (Zeller and Hildebrandt, *Simplifying and isolating
+failure-inducing input*, 2002; with so few faults, one at a time is enough.) What is not here: which cases are looked at
+(`hunt.py`).
 """
 
 from __future__ import annotations
@@ -62,14 +63,17 @@ def shrink(
         said = breaks(candidate).get(invariant)
         return None if said is None else replace(best, scenario=candidate, sentence=said)
 
-    for own in scenario.faults:
-        fewer = tuple(fault for fault in best.scenario.faults if fault is not own)
-        best = tried(best.scenario.model_copy(update={"faults": fewer})) or best
-    simpler = KINDS[case.kind].simpler
-    while simpler is not None:
-        others = best.scenario.model_copy(update={"faults": best.scenario.faults[:-1]})
-        best = tried(with_fault(others, replace(case, kind=simpler), durations)) or best
-        simpler = KINDS[simpler].simpler
+    kind, before = case.kind, None
+    while best is not before:
+        before = best
+        for own in best.scenario.faults[:-1]:
+            fewer = tuple(fault for fault in best.scenario.faults if fault is not own)
+            best = tried(best.scenario.model_copy(update={"faults": fewer})) or best
+        simpler = KINDS[kind].simpler
+        if simpler is not None:
+            others = best.scenario.model_copy(update={"faults": best.scenario.faults[:-1]})
+            found = tried(with_fault(others, replace(case, kind=simpler), durations))
+            best, kind = (best, kind) if found is None else (found, simpler)
     return best
 
 

@@ -11,7 +11,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ringsim.checkpointing import daly_ns, young_ns
 from ringsim.result import TIMES, Failure, Result
 from ringsim.units import about_duration
 
@@ -82,6 +81,7 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
         ("accuracy", _accuracy(result)),
         ("virtual time", about_duration(result.virtual_time_ns)),
         ("steps", _steps(result)),
+        ("goodput", _goodput(result)),
         ("samples", _samples(result)),
         ("sent", _bytes(result)),
         ("collectives", _collectives(result)),
@@ -91,7 +91,7 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
     if result.false_suspicions:
         rows.append(("false suspicions", f"{result.false_suspicions:,}"))
     if result.checkpoints.saves:
-        rows.insert(6, ("checkpoints", _checkpoints(result)))
+        rows.insert(7, ("checkpoints", _checkpoints(result)))
     if speed_up is not None:
         rows.insert(3, ("speed-up", f"{speed_up:.2f} times as fast as the local twin"))
     return rows
@@ -111,6 +111,7 @@ def _compare_rows(result: Result) -> Rows:
         ("loss", "-" if result.loss is None else f"{result.loss:.4f}"),
         ("virtual time", about_duration(result.virtual_time_ns)),
         ("steps", str(result.steps)),
+        ("goodput", _goodput(result)),
         ("bytes sent", f"{result.bytes_sent:,}"),
         *shares,
         ("detected after", _listed(_after(f.at_ns, f.detected_at_ns) for f in failures)),
@@ -162,6 +163,10 @@ def _steps(result: Result) -> str:
     return f"{result.steps:,}" + (f", and {again:,} more that were rolled back" if again else "")
 
 
+def _goodput(result: Result) -> str:
+    return "-" if result.goodput is None else f"{result.goodput:.3g} steps/s"
+
+
 def _samples(result: Result) -> str:
     samples = result.samples
     return f"{samples.counted:,} counted, {samples.repeated:,} repeated, {samples.lost:,} lost"
@@ -179,10 +184,10 @@ def _checkpoints(result: Result) -> str:
     measured = (
         f"{saved.saves:,} of {about_duration(cost_ns)} each, with {about_duration(saved.mean_interval_ns)} between them"
     )
-    if not saved.loads:
+    if result.best_intervals_ns is None:
         return measured
     between_failures_ns = result.virtual_time_ns // saved.loads
-    young, daly = young_ns(cost_ns, between_failures_ns), daly_ns(cost_ns, between_failures_ns)
+    young, daly = result.best_intervals_ns
     return (
         f"{measured}; best with a return to one every {about_duration(between_failures_ns)}: "
         f"{about_duration(young)} (Young), {about_duration(daly)} (Daly)"

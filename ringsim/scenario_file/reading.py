@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -22,6 +22,7 @@ from ringsim.errors import Problem, ScenarioInvalid, UsageError
 from ringsim.scenario import Scenario, Settings
 from ringsim.scenario_file import failure_rows
 from ringsim.scenario_file.checks import conflicts
+from ringsim.scenario_file.failure_rows import Row
 from ringsim.scenario_file.network import may_be_added
 from ringsim.scenario_file.shape import (
     TAGS,
@@ -104,7 +105,7 @@ def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), 
     findings += _read_graph(written) + _read_failures(written)
     scenario, more = _check(written.data)
     if scenario is None or findings or more:
-        raise _invalid(written, findings + more)
+        raise _invalid(written, (*findings, *_of_rows(written, more)))
     return Loaded(scenario, tuple(notes))
 
 
@@ -120,6 +121,7 @@ class _Written:
     keys: dict[Path, Mark]
     values: dict[Path, Mark]
     given: dict[Path, str] = field(default_factory=dict)  # What the command line gave, in its words.
+    rows: dict[int, tuple[int, Row]] = field(default_factory=dict)  # Faults of a file: the one that names it, its row.
 
     def replace(self, path: Path, words: str) -> None:
         """Note that the value at `path` now comes from the command line."""
@@ -319,23 +321,34 @@ def _read_failures(written: _Written) -> list[Finding]:
         at, path = value_at(fault, ("at",)), ("faults", index, "at", "file")
         if not isinstance(at, dict) or not isinstance(at.get("file"), str):
             continue
+        faults[index] = BROKEN
         if len(at) > 1:
             findings.append(Finding(path, "says the times; keep no other key beside it"))
-        else:
-            try:
-                rows = failure_rows.read(FilePath(written.source).parent / at["file"])
-            except ValueError as error:
-                findings.append(Finding(path, one_line(str(error))))
-            else:
-                first, *more = failure_rows.spread(fault, rows)
-                faults[index] = first
-                for one in more:
-                    # What is wrong with a row is shown where its file is named.
-                    written.stand_in(("faults", len(faults)), path)
-                    faults.append(one)
-                continue
-        faults[index] = BROKEN
+            continue
+        try:
+            rows = failure_rows.read(FilePath(written.source).parent / at["file"])
+            faults[index], *more = failure_rows.spread(fault, rows)
+        except ValueError as error:
+            findings.append(Finding(path, one_line(str(error))))
+            continue
+        places = index, *range(len(faults), len(faults) + len(more))
+        written.rows.update((place, (index, row)) for place, row in zip(places, rows, strict=True))
+        faults += more
     return findings
+
+
+def _of_rows(written: _Written, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Tell what is wrong with a row where its file is named, and what all rows of a fault have in common once."""
+    for finding in findings:
+        section, index, *keys = (*finding.path, None, None)[: max(3, len(finding.path))]
+        if section != "faults" or index not in written.rows:
+            yield finding
+            continue
+        origin, row = written.rows[index]
+        if keys[0] == "at" or (keys[0] == "node" and row.node is not None):
+            yield Finding(("faults", origin, "at", "file"), f"{row}: {finding.sentence}")
+        elif index == origin:
+            yield finding
 
 
 def _machine_names(nodes: Any) -> list[str]:
