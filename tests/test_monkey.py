@@ -398,8 +398,10 @@ def test_the_page_says_what_the_invariants_say_of_themselves() -> None:
     assert set(KINDS) <= set(rows)
 
 
-def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```console\n\$ (ringsim monkey .*?)^```$", (DOCS / "monkey.md").read_text(), re.M | re.S)
+@pytest.mark.parametrize(
+    "block", re.findall(r"^```console\n\$ (ringsim monkey .*?)^```$", (DOCS / "monkey.md").read_text(), re.M | re.S)
+)
+def test_the_page_shows_what_the_command_prints(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     command, _, printed = block.partition("\n")
     run_command([*shlex.split(command)[1:], "--jobs", "1"])
 
