@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ringsim.result import Failure
+from ringsim.result import Failure, StepRow
 from ringsim.scenario import RENDEZVOUS
 from ringsim.trace import Event
 
@@ -34,21 +34,23 @@ class Injected(Protocol):
 # Where a life begins or ends.
 _TURNS = ("crash", "ended", "restart")
 
+# What holds messages up, so that somebody may wait in vain for one who is waiting himself.
+_HOLDS_UP = ("pause", "slow_down", "link_down", "link_degrade", "drop", "partition")
+
 
 class Failures:
     """What each fault did, of one run. Made once, because there may be thousands of faults and of events.
 
-    full_size: how many workers all are.
+    rows: the updates (`accounting.step_rows`). full_size: how many workers all are.
     """
 
-    def __init__(self, events: Sequence[Event], full_size: int):
-        self._signs = [event for event in events if event.kind in ("peer_lost", "suspect", "receive_timeout")]
+    def __init__(self, events: Sequence[Event], rows: Sequence[StepRow], full_size: int):
+        self._signs = list(_signs(events))
         self._aborts = [event for event in events if event.kind == "collective_abort"]
         self._updates = [event for event in events if event.kind == "update"]
         self._full = [event for event in self._updates if event.fields["world_size"] == full_size]
         self._deaths_ns: dict[str, list[int]] = defaultdict(list)
         self._begun_ns: dict[tuple[int, int], int] = {}  # when the first one began a step: by generation and step
-        self._restores: dict[int, list[Event]] = defaultdict(list)  # by generation
         # When a generation was last gone on with. Groups are joined; a parameter server that goes on from a checkpoint
         # begins a generation without a group.
         self._last_ns: dict[int, int] = {}
@@ -60,15 +62,16 @@ class Failures:
                 self._begun_ns.setdefault((event.fields["generation"], event.fields["step"]), event.time_ns)
             elif event.kind in ("world", "restore"):
                 generation: int = event.fields["generation"]
-                if event.kind == "restore":
-                    self._restores[generation].append(event)
                 if event.kind == "world" or generation not in joined:
                     self._last_ns[generation] = event.time_ns
         self._generations = sorted(self._last_ns)
+        self._given_up_ns = sorted(_given_up_ns(events, rows))
 
     def of(self, kind: str, injected: Injected) -> Failure:
         """Return what one fault did, one time that it struck."""
         noticed_ns = self._detected_at_ns(injected)
+        if noticed_ns is None and kind in _HOLDS_UP:
+            noticed_ns = self._waited_in_vain_at_ns(injected)
         found = Failure(injected.struck, kind, injected.at_ns, injected.ended_at_ns, noticed_ns, None, None, 0)
         if noticed_ns is None:
             return found
@@ -78,16 +81,13 @@ class Failures:
             recovered_ns = _first_of(self._full, unbroken.time_ns, unbroken.fields["generation"])
             return replace(found, resumed_at_ns=unbroken.time_ns, recovered_at_ns=recovered_ns)
         first = self._goes_on_in(noticed_ns, abort)
-        rollbacks = [
-            event.fields["from_step"] - event.fields["step"]
-            for event in self._restores[first]
-            if event.time_ns >= noticed_ns
-        ]
+        resumed_ns = _first_of(self._updates, noticed_ns, first)
+        until = len(self._given_up_ns) if resumed_ns is None else bisect_right(self._given_up_ns, resumed_ns)
         return replace(
             found,
-            resumed_at_ns=_first_of(self._updates, noticed_ns, first),
+            resumed_at_ns=resumed_ns,
             recovered_at_ns=_first_of(self._full, noticed_ns, first),
-            rolled_back_steps=max(0, *rollbacks) if rollbacks else 0,
+            rolled_back_steps=until - bisect_left(self._given_up_ns, noticed_ns),
         )
 
     def _unbroken(self, noticed_ns: int, abort: Event) -> Event | None:
@@ -120,6 +120,22 @@ class Failures:
         at_once = next(signs, None)
         return at_once if at_once != injected.at_ns else next((ns for ns in signs if ns > injected.at_ns), at_once)
 
+    def _waited_in_vain_at_ns(self, injected: Injected) -> int | None:
+        """Return when somebody first waited in vain, while a fault that holds messages up was in force.
+
+        In a ring everybody waits for everybody: not only whoever waits for those whom the fault has struck. Where
+        somebody died meanwhile, that may be why.
+        """
+        for event in _since(self._signs, injected.at_ns):
+            if event.kind != "receive_timeout" or event.fields["source"] == RENDEZVOUS:
+                continue
+            waits_since_ns = event.time_ns - event.fields["timeout_ns"]
+            died_ns = self._died_ns(tuple(self._deaths_ns), event.time_ns)
+            is_over = injected.ended_at_ns is not None and injected.ended_at_ns < waits_since_ns
+            if not is_over and (died_ns is None or died_ns < waits_since_ns):
+                return event.time_ns
+        return None
+
     def _is_sign(self, event: Event, injected: Injected) -> bool:
         """Say whether a node learns by this event that one is gone whom the fault struck, and by this fault.
 
@@ -139,6 +155,44 @@ class Failures:
         """Return when one of `ranks` last died."""
         deaths = (self._deaths_ns.get(rank, []) for rank in ranks)
         return max((times[known - 1] for times in deaths if (known := bisect_right(times, until_ns))), default=None)
+
+
+def _signs(events: Sequence[Event]) -> Iterator[Event]:
+    """Yield where a node learns that another is gone, or waits in vain.
+
+    Not where the other is there, and has left the ring because it had learned of somebody itself: so an error runs
+    round a ring.
+    """
+    left_ns = {
+        (event.node, event.fields["generation"]): event.time_ns for event in events if event.kind == "collective_abort"
+    }
+    generations: dict[str, int] = {}
+    dead: set[str] = set()
+    for event in events:
+        if event.kind == "world":
+            generations[event.node] = event.fields["generation"]
+        elif event.kind in _TURNS:
+            (dead.discard if event.kind == "restart" else dead.add)(event.node)
+        elif event.kind in ("suspect", "receive_timeout"):
+            yield event
+        elif event.kind == "peer_lost":
+            peer = event.fields["peer"]
+            has_left_ns = left_ns.get((peer, generations.get(event.node, -1)))
+            if peer in dead or has_left_ns is None or has_left_ns > event.time_ns:
+                yield event
+
+
+def _given_up_ns(events: Sequence[Event], rows: Sequence[StepRow]) -> Iterator[int]:
+    """Yield for each update that is not in the final history when a later generation first went back behind it."""
+    to_come = sorted((row for row in rows if not row.committed), key=lambda row: -row.generation)
+    made: list[StepRow] = []
+    for event in events:
+        if event.kind == "restore":
+            while to_come and to_come[-1].generation < event.fields["generation"]:
+                made.append(to_come.pop())
+            kept = [row for row in made if row.step <= event.fields["step"]]
+            yield from [event.time_ns] * (len(made) - len(kept))
+            made = kept
 
 
 def _names(event: Event, ranks: Sequence[str]) -> bool:

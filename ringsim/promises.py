@@ -43,6 +43,12 @@ def _ring_elastic(result: Result, losses: Losses) -> bool:
     return calm and losses.spare(RENDEZVOUS) and spared >= max(1, getattr(settings, "min_workers", 1))
 
 
+def _ring_has_spares(result: Result, losses: Losses) -> bool:
+    # A spare has no state before it is called.
+    rings = (event.fields["members"] for event in result.trace if event.kind == "world")
+    return _ring_elastic(result, losses) and any(map(losses.spare, next(rings, worker_names(result.scenario))))
+
+
 def _ring_waits(result: Result, losses: Losses) -> bool:
     return _ring_elastic(result, losses) and not losses.for_good & set(worker_names(result.scenario))
 
@@ -74,7 +80,7 @@ PROMISES: Mapping[tuple[str, str | None], Callable[[Result, Losses], bool]] = {
     ("ring", "abort"): _ring_abort,
     ("ring", "elastic"): _ring_elastic,
     ("ring", "wait"): _ring_waits,
-    ("ring", "spares"): _ring_elastic,
+    ("ring", "spares"): _ring_has_spares,
     ("ring", "peer_recovery"): _ring_elastic,
     ("parameter_server", "wait"): _server_waits,
     ("parameter_server", "timeout"): _server_drops,

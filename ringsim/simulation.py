@@ -120,7 +120,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     reached = {injected.number for injected in played.injected}
     workers = [role.node for role in deployment.roles if role.worker]
     full_size = len(workers) if deployment.full_size is None else deployment.full_size
-    failures = Failures(events, full_size)
+    failures = Failures(events, rows, full_size)
     return Result(
         scenario=scenario,
         strategy=deployment.name or scenario.strategy.name,
@@ -174,7 +174,8 @@ def _outcome(scenario: Scenario, played: Played, final: State | None) -> tuple[O
         return Outcome.TARGET_REACHED, f"stopped at its target: {final.step} steps {after}"
     if final is not None:
         return Outcome.FINISHED, f"finished: {final.step} steps {after}"
-    if played.ending == "over":
+    # Who stands still for ever does not hear that the job was given up.
+    if played.ending == "over" or (played.ending == "stalled" and gave_up):
         # Failures stand in the order in which they happened; the first one took the others with it.
         unfinished = "no worker came to the end of the task" if played.results else "every worker is dead"
         why = [*gave_up, *(f"{name} {reason}" for name, reason in played.failures.items()), unfinished]

@@ -45,11 +45,19 @@ def failure_table(failures: Sequence[Failure]) -> Table:
             f"{failure.kind} of {failure.node}",
             about_duration(failure.at_ns),
             _after(failure.at_ns, failure.detected_at_ns),
-            str(failure.rolled_back_steps),
-            _after(failure.at_ns, failure.resumed_at_ns),
-            _after(failure.at_ns, failure.recovered_at_ns),
+            *_costs(failure),
         )
     return table
+
+
+def _costs(failure: Failure) -> tuple[str, str, str]:
+    if failure.detected_at_ns is None:
+        return "-", "-", "-"  # Nobody has noticed it: there was nothing to go back to, or to come back from.
+    return (
+        str(failure.rolled_back_steps),
+        _after(failure.at_ns, failure.resumed_at_ns),
+        _after(failure.at_ns, failure.recovered_at_ns),
+    )
 
 
 def digest_table(result: Result) -> Table:
@@ -115,7 +123,7 @@ def _compare_rows(result: Result) -> Rows:
         ("bytes sent", f"{result.bytes_sent:,}"),
         *shares,
         ("detected after", _listed(_after(f.at_ns, f.detected_at_ns) for f in failures)),
-        ("resumed after", _listed(_after(f.at_ns, f.resumed_at_ns) for f in failures)),
+        ("resumed after", _listed(_costs(failure)[1] for failure in failures)),
         ("false suspicions", f"{result.false_suspicions:,}"),
         ("steps rolled back", f"{result.lost_work:,}"),
         ("samples repeated", f"{result.samples.repeated:,}"),

@@ -53,7 +53,7 @@ def watch_neighbours(node: Node, heartbeat: NeighbourHeartbeat | Heartbeat | Non
 
 
 def watch_nobody(node: Node, heartbeat: Heartbeat | None) -> None:
-    """Suspect nobody between two rings; who is still in the last one hears from us until it leaves as well."""
+    """Suspect nobody from now on; who is still in the last ring hears from us until it leaves as well."""
     if heartbeat is not None:
         node.watch((), heartbeat.timeout)
 

@@ -122,6 +122,7 @@ class Lobby:
 
     def close(self, answer: JobOver | GaveUp) -> Operation[None]:
         """Tell everybody that it is over: who waits, who is set aside, and who comes later."""
+        detection.watch_nobody(self._node, self._rules.heartbeat)
         for name in (*self.present, *self._aside):
             self._answer(name, answer)
         while True:

@@ -127,6 +127,12 @@ class Clock:
             entry.done = True
             self._live -= not entry.daemon
 
+    def set_daemon(self, entry: Entry | None, daemon: bool) -> None:
+        """Let an entry that stands in the agenda keep the run alive from now on, or no more; None is no entry."""
+        if entry is not None and not entry.done and entry.daemon != daemon:
+            entry.daemon = daemon
+            self._live += -1 if daemon else 1
+
     def has_passed(self, time_ns: int, phase: Phase) -> bool:
         """Say whether what is due at that time and phase has happened, or is happening."""
         return time_ns * _PHASES + phase <= self.moment

@@ -213,11 +213,10 @@ def pause(world: World, strike: Strike, fault: settings.Pause) -> Process:
     if machine is None or not world.is_up(machine) or world.is_paused(machine):
         return
     world.note(strike, machine, world.ranks(machine))
-    paused = world.pause(machine)
+    world.pause(strike, machine)
     if fault.lasts is not None:
         yield world.moment(strike, fault.lasts, matters=True)
-        world.resume(paused)
-        world.note_end(strike)
+        world.resume(strike, machine)
 
 
 def slow_down(world: World, strike: Strike, fault: settings.SlowDown) -> Process:

@@ -19,7 +19,7 @@ from ringsim.node import Group, Member, Message, Operation
 from ringsim.plan import Plan
 from ringsim.scenario import exactly
 from ringsim.world.account import Account
-from ringsim.world.clock import Phase
+from ringsim.world.clock import Entry, Phase
 from ringsim.world.connection import Address, Conversation, Transfer
 from ringsim.world.heartbeat import Detector
 from ringsim.world.mailbox import Mailbox
@@ -57,6 +57,7 @@ class SimNode:
         self._approaching: dict[Conversation, int] = {}  # ... and how many are on their way
         self._broken_by: NodeError | None = None  # what has thrown this node out of the group it had joined
         self.is_paused = False
+        self._timer: Entry | None = None  # of the program's own wait
         self._overdue: list[Callable[[], None]] = []  # timers that ran out meanwhile
         self._work: Task | None = None  # the present computation
         self._computations = 0
@@ -132,14 +133,12 @@ class SimNode:
     def sleep(self, duration_ns: int) -> Operation[None]:
         if duration_ns < 0:
             raise UsageError(f"{self.name} cannot sleep for {duration_ns} ns")
-        done = self._world.clock.event()
-        key = (self.address.index, 0)
-        ring = lambda: self.unless_paused(lambda: _succeed(done))  # noqa: E731
-        timer = self._world.clock.at(self._world.clock.now_ns + duration_ns, Phase.WAKE, key, ring)
+        done = self.clock.event()
+        self._ring_after(duration_ns, lambda: _succeed(done))
         try:
             yield done
         finally:
-            self._world.clock.cancel(timer)
+            self.clock.cancel(self._timer)
 
     # --- the store ----------------------------------------------------------------------------------------------------
 
@@ -350,20 +349,20 @@ class SimNode:
     def _wait(
         self, ready: Callable[[], Any], waits_for: str, source: str | None, timeout_ns: int | None
     ) -> Operation[Any]:
-        clock = self._world.clock
-        event = self._event = clock.event()
+        event = self._event = self.clock.event()
         self._ready, self._waits_for = ready, waits_for
-        timer = None
         if timeout_ns is not None:
-            key = (self.address.index, 0)
-            expire = lambda: self._fail(event, ReceiveTimeout(source, timeout_ns))  # noqa: E731
-            ring = lambda: self.unless_paused(expire)  # noqa: E731
-            timer = clock.at(clock.now_ns + timeout_ns, Phase.WAKE, key, ring)
+            self._ring_after(timeout_ns, lambda: self._fail(event, ReceiveTimeout(source, timeout_ns)))
         try:
             return (yield event)
         finally:
-            clock.cancel(timer)
+            self.clock.cancel(self._timer)
             self._ready = self._event = self._waits_for = None
+
+    def _ring_after(self, duration_ns: int, action: Callable[[], None]) -> None:
+        """Do `action` unless the program has gone on by then. It waits in one place at a time."""
+        time_ns, key = self.now_ns + duration_ns, (self.address.index, 0)
+        self._timer = self.clock.at(time_ns, Phase.WAKE, key, lambda: self.unless_paused(action))
 
     @property
     def waits_for(self) -> str | None:
@@ -401,6 +400,7 @@ class SimNode:
     def pause(self) -> None:
         """Stand still: nothing is computed, and nobody here looks at what comes, or at a clock."""
         self.is_paused = True
+        self._set_timers_daemon(True)  # Who does not look at a clock is not woken by it, so nothing may come of it.
         if self._work is not None:
             amount = self._work.amount - self._world.sharing.stop(self._work)
             work = self._work
@@ -409,13 +409,17 @@ class SimNode:
     def resume(self) -> None:
         """Go on: first with what has come, then with timers that have run out."""
         self.is_paused = False
+        self._set_timers_daemon(False)
         if self._work is not None:
             self._world.sharing.begin(self._work)
         overdue, self._overdue = self._overdue, []
-        clock, index = self.clock, self.address.index
-        come = [*(seat.wake for seat in self.seats.values()), self.look]
-        clock.at(self.now_ns, Phase.DELIVER, ((index, -2, 0), 0), lambda: self._see_to(come))
-        clock.at(self.now_ns, Phase.WAKE, (index, -1), lambda: self._see_to(overdue))
+        come, index = [*(seat.wake for seat in self.seats.values()), self.look], self.address.index
+        self.clock.at(self.now_ns, Phase.DELIVER, ((index, -2, 0), 0), lambda: self._see_to(come))
+        self.clock.at(self.now_ns, Phase.WAKE, (index, -1), lambda: self._see_to(overdue))
+
+    def _set_timers_daemon(self, daemon: bool) -> None:
+        for timer in (self._timer, *(seat.timer for seat in self.seats.values())):
+            self.clock.set_daemon(timer, daemon)
 
     def unless_paused(self, action: Callable[[], None]) -> None:
         """Do something now, or as soon as this node goes on."""

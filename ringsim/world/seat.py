@@ -137,6 +137,11 @@ class Seat:
         else:
             self._has_left()
 
+    @property
+    def timer(self) -> Entry | None:
+        """What ends its wait, if nothing else does."""
+        return self._timer
+
     def waits_for(self) -> str | None:
         """Say in words what it waits for."""
         if self._leaving is not None:

@@ -6,7 +6,7 @@ What is not here: what the programs do (`strategies/`), and what the run means (
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -149,6 +149,7 @@ class World:
         self.store = Store(self.clock, self.sharing, scenario.cluster.storage)
         self._programs = {program.node: program for program in programs}
         self._lives: dict[str, _Life] = {}
+        self._paused: dict[str, Strike] = {}  # machines that stand still, and by which strike
         for machine in self._machines.values():
             for rank in machine.ranks:
                 address = Address(len(self._lives), rank, machine.host.name, 0)
@@ -273,6 +274,8 @@ class World:
         dying = self._machines[machine]
         self._disturb(dying.ranks)
         dying.up, dying.notice = False, notice
+        if machine in self._paused:
+            self.note_end(self._paused.pop(machine))
         for rank in dying.ranks:
             life = self._lives[rank]
             life.node.record("crash", notice=notice)
@@ -302,29 +305,30 @@ class World:
                 # Nobody listens there: what is sent to it is answered with a reset.
                 node.alive = False
 
-    def pause(self, machine: str) -> list[SimNode]:
-        """A machine stands still. What it has sent still leaves, and what is sent to it comes and waits.
-
-        Returns the lives on it that do.
-        """
+    def pause(self, strike: Strike, machine: str) -> None:
+        """A machine stands still. What it has sent still leaves, and what is sent to it comes and waits."""
         self._disturb(self.ranks(machine))
-        paused = [node for rank in self.ranks(machine) if (node := self._lives[rank].node).alive]
-        for node in paused:
+        self._paused[machine] = strike
+        for node in self._living(machine):
             node.record("pause")
             node.pause()
             node.account.set(self.clock.now_ns, up=False)
-        return paused
 
-    def resume(self, paused: Iterable[SimNode]) -> None:
-        """Lives that stood still go on; those that have ended meanwhile do not."""
-        for node in paused:
-            if node.alive:
-                node.record("resume")
-                node.account.set(self.clock.now_ns, up=True)
-                node.resume()
+    def resume(self, strike: Strike, machine: str) -> None:
+        """A machine that has stood still since `strike` goes on, unless it has died meanwhile."""
+        if self._paused.get(machine) != strike:
+            return
+        self.note_end(self._paused.pop(machine))
+        for node in self._living(machine):
+            node.record("resume")
+            node.account.set(self.clock.now_ns, up=True)
+            node.resume()
 
     def is_paused(self, machine: str) -> bool:
-        return any(self._lives[rank].node.is_paused for rank in self.ranks(machine))
+        return machine in self._paused
+
+    def _living(self, machine: str) -> list[SimNode]:
+        return [node for rank in self.ranks(machine) if (node := self._lives[rank].node).alive]
 
     def slow_down(self, strike: Strike, machine: str, factor: Fraction) -> None:
         """A machine computes `factor` times as slow as before."""
