@@ -921,6 +921,14 @@ MISTAKES = [
         "probability: must be at most 100 %, not 101 %",
     ),
     (
+        "{kind: drop, source: node0, target: switch, at: 1 s, probability: 0 %}",
+        'probability: "0 %" is too small; it must be more than 0',
+    ),
+    (
+        "{kind: corrupt, source: node0, target: switch, at: 1 s, probability: 0 %, detected: false}",
+        'probability: "0 %" is too small; it must be more than 0',
+    ),
+    (
         "{kind: partition, groups: [[node0, node1], [node1]], at: 1 s}",
         "groups[1][0]: node1 is in faults[0].groups[0] already; it is on one side only",
     ),

@@ -326,7 +326,27 @@ BROKEN_FILES = [
     (
         "quantity too small",
         BASE + "faults:\n  - {kind: crash, node: node1, at: 3 s, restart_after: 0 s}\n",
-        ['f.yaml:10:56: faults[0].restart_after: "0 s" is too small; the least is 1 ns'],
+        ['f.yaml:10:56: faults[0].restart_after: "0 s" is too small; it must be more than 0'],
+    ),
+    (
+        "a ring without patience",
+        BASE.replace("name: ring", "name: ring\n  timeout: 0 s"),
+        ['f.yaml:9:12: strategy.timeout: "0 s" is too small; it must be more than 0; for never write null'],
+    ),
+    (
+        "an elastic ring without patience",
+        ELASTIC.replace("timeout: 3 s", "timeout: 0 s"),
+        ['f.yaml:11:12: strategy.timeout: "0 s" is too small; it must be more than 0; for never write null'],
+    ),
+    (
+        "a server without patience",
+        BASE.replace("name: ring", "name: parameter_server\n  on_failure: timeout\n  timeout: 0 s"),
+        ['f.yaml:10:12: strategy.timeout: "0 s" is too small; it must be more than 0'],
+    ),
+    (
+        "a share as a number",
+        BASE.replace("nodes: 4", "nodes: 4\n  jitter: 0.1"),
+        ['f.yaml:7:11: cluster.jitter: 0.1 has no unit; a share is written like "5 %"; did you mean "10 %"?'],
     ),
     (
         "missing unit of an instant",
