@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 
 _QUANTITY = re.compile(r"\s*([+-]?\d[\d_]*(?:\.\d+)?)\s*(\S*)\s*")
@@ -28,6 +28,7 @@ class Dimension:
     example: str
     factors: dict[str, int]
     smallest: int = 0
+    instead: str = ""  # what to write for less than that
     usual: tuple[str, ...] = ()  # the units that ringsim itself writes; () means all
     decimals: int = 3
 
@@ -94,15 +95,16 @@ class Dimension:
         if amount != int(amount):
             raise ValueError(f"{self._quoted(text)} is not a whole number of {base}, which is the finest step there is")
         if amount < self.smallest:
-            raise ValueError(f"{self._quoted(text)} is too small; the least is {self.smallest} {base}")
+            least = "it must be more than 0" if self.smallest == 1 else f"the least is {self.smallest} {base}"
+            raise ValueError("; ".join(filter(None, (f"{self._quoted(text)} is too small", least, self.instead))))
         if amount > _LARGEST:
             raise ValueError(f"{self._quoted(text)} is too large; the most is {self.format(_LARGEST)}")
         return int(amount)
 
     def _without_unit(self, number: str) -> str:
-        unit = self.example.split()[-1]
-        if self.name == "duration":
-            unit = "s"
+        unit = "s" if self.name == "duration" else self.example.split()[-1]
+        if self.name == "share" and 0 < float(number.replace("_", "")) < 1:
+            number = f"{(100 * Decimal(number)).normalize():f}"  # Who writes 0.1 means a tenth.
         return (
             f"has no unit; {self.a_name} is written like {self._quoted(self.example)}; "
             f"did you mean {self._quoted(f'{number} {unit}')}?"
@@ -132,6 +134,7 @@ DURATION = Dimension(
     "50 us",
     {"ns": 1, "us": 1_000, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3_600 * 10**9},
 )
+POSITIVE_DURATION = replace(DURATION, smallest=1)
 SIZE = Dimension(
     "size",
     "64 KiB",

@@ -821,6 +821,7 @@ def test_the_rows_of_a_file_become_faults(tmp_path: Any) -> None:
         ("3 s,node1\ntime,node\n", 'line 2 of "failures.csv": "time" is not a duration; write it like "50 us"'),
         ("-3 s,node1\n", 'line 1 of "failures.csv": "-3 s" is too small; the least is 0 ns'),
         ("3 s,node1,x\n", 'line 1 of "failures.csv" has 3 columns; write a time and a node'),
+        ("3 s\0,node1\n", 'line 1 of "failures.csv": the control character U+0000 stands here; is this a text file?'),
         ("", '"failures.csv" has no rows of a time and a node, such as 3 s,node1'),
     ],
 )
@@ -830,6 +831,39 @@ def test_wrong_rows_are_told_with_their_line(tmp_path: Any, rows: str, sentence:
     with pytest.raises(Exception, match=r"a\.yaml:6:28: faults") as found:
         load(tmp_path / "a.yaml")
     assert sentence in str(found.value)
+
+
+def test_every_wrong_row_is_told_at_once(tmp_path: Any) -> None:
+    (tmp_path / "failures.csv").write_text("time,node\n3,node1\n4 s\n5 s,node9\n6 s,node0\n7 s,node1,x\n")
+    (tmp_path / "a.yaml").write_text(ROWS + "- {kind: crash, at: {file: failures.csv}, lasts: 1 s}\n")
+    with pytest.raises(ScenarioInvalid) as found:
+        load(tmp_path / "a.yaml")
+    said = [(problem.path.split(".", 1)[1], problem.sentence.split(" of ")[0]) for problem in found.value.problems]
+    assert said[:4] == [("at.file", f"line {line}") for line in (2, 6, 3, 4)]
+    assert [path for path, _ in said[4:]] == ["lasts"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("''", 'must be the name of a file, such as failures.csv, not ""'),
+        ("5", "must be the name of a file, such as failures.csv, not 5"),
+        ("[failures.csv]", "must be the name of a file, such as failures.csv, not a list"),
+        ("010", '"010" is read as 8 by YAML; write 8, or 10 without the zero'),
+        ("failures.csv, time: 3 s", "says the times; keep no other key beside it"),
+    ],
+)
+def test_what_is_no_name_of_a_file_is_told_alone(tmp_path: Any, name: str, sentence: str) -> None:
+    (tmp_path / "failures.csv").write_text("3 s,node1\n")
+    (tmp_path / "a.yaml").write_text(ROWS + f"- {{kind: crash, at: {{file: {name}}}}}\n")
+    with pytest.raises(ScenarioInvalid) as found:
+        load(tmp_path / "a.yaml")
+    assert [problem.sentence for problem in found.value.problems] == [sentence]
+
+
+def test_a_file_of_rows_may_be_left_empty_beside_a_time() -> None:
+    (fault,) = parse(ROWS + "- {kind: crash, node: node1, at: {file: null, time: 3 s}}\n", "a.yaml").scenario.faults
+    assert fault.at.time == 3 * S
 
 
 @pytest.mark.parametrize(
@@ -919,6 +953,14 @@ MISTAKES = [
     (
         "{kind: corrupt, source: node0, target: switch, at: 1 s, probability: 101 %, detected: false}",
         "probability: must be at most 100 %, not 101 %",
+    ),
+    (
+        "{kind: drop, source: node0, target: switch, at: 1 s, probability: 0 %}",
+        'probability: "0 %" is too small; it must be more than 0',
+    ),
+    (
+        "{kind: corrupt, source: node0, target: switch, at: 1 s, probability: 0 %, detected: false}",
+        'probability: "0 %" is too small; it must be more than 0',
     ),
     (
         "{kind: partition, groups: [[node0, node1], [node1]], at: 1 s}",
@@ -1088,7 +1130,7 @@ def test_a_run_that_stands_still_for_ever_says_so() -> None:
     ("words", "rows", "sentence"),
     [
         ("kind: crash", "4 s,node9", 'line 2 of "failures.csv": there is no node9; the nodes are'),
-        ("kind: crash, node: node0", "4 s,node2", 'line 1 of "failures.csv" names a node, and so does the fault; keep'),
+        ("kind: crash, node: node0", "4 s", 'line 1 of "failures.csv" names a node, and so does the fault; keep'),
         ("kind: crash", "4 s", 'line 2 of "failures.csv" names no node; write one there, or for all rows in the fault'),
         (
             "kind: link_down, source: node0, target: switch",

@@ -293,7 +293,7 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("At", "every"): ([AGAIN], WEIBULL),
     ("At", "start"): ([AGAIN], "faults[0].at.start=3 ms"),
     ("At", "stop"): ([AGAIN], "faults[0].at.stop=1 ms"),
-    ("At", "file"): ([CRASH], f"faults[0].at={{file: '{ROWS}'}}"),
+    ("At", "file"): ([CRASH], f"faults=[{{kind: crash, at: {{file: '{ROWS}'}}, restart_after: 10 ms}}]"),
     ("At", "time"): (["faults=[{kind: crash, node: b, at: 2 ms}]"], "faults[0].at=3 ms"),
     ("At", "step"): ([CRASH], "faults[0].at={step: 2, segment: 1}"),
     ("At", "node"): ([CRASH], "faults[0].at={step: 1, segment: 1, node: c}"),

@@ -233,7 +233,8 @@ def test_a_folder_that_was_damaged_is_refused(
     [
         (["--kinds", "crash,flood"], "--kinds: 'flood' is no kind of fault; there are crash"),
         (["--lasts", "5"], "--lasts: "),
-        (["--restart-after", "0 s"], "--restart-after: must be more than 0, not 0 s"),
+        (["--restart-after", "0 s"], '--restart-after: "0 s" is too small; it must be more than 0'),
+        (["--restart-after", "-1s"], '--restart-after: "-1s" is too small; it must be more than 0'),
         (["--out", "small.yaml/inside"], "cannot write to the folder small.yaml/inside"),
         (["--limit", "-1"], "--limit"),
         (["--jobs", "0"], "--jobs"),

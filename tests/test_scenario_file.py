@@ -137,6 +137,97 @@ BROKEN_FILES = [
         ['f.yaml:5:26: task.model.hidden: "hidden" belongs to model mlp, and here it is softmax'],
     ),
     (
+        "key of another policy, further in",
+        BASE.replace("name: ring", "name: ring\n  heartbeat: {by: rendezvous}"),
+        [
+            'f.yaml:9:15: strategy.heartbeat.by: "by" belongs to on_failure: elastic, wait, spares or peer_recovery, and here it is abort'
+        ],
+    ),
+    (
+        "key of another strategy that this one has further in",
+        BASE.replace("name: ring", "name: parameter_server\n  checkpoint_every: 3"),
+        [
+            'f.yaml:9:3: strategy.checkpoint_every: "checkpoint_every" belongs to strategy ring, and here it is parameter_server; did you mean strategy.server.checkpoint_every?'
+        ],
+    ),
+    (
+        "key that belongs further in",
+        BASE.replace("name: ring", "name: parameter_server\n  replicas: 3"),
+        ['f.yaml:9:3: strategy.replicas: there is no key "replicas" here; did you mean strategy.server.replicas?'],
+    ),
+    (
+        "key of two places, the nearer first",
+        BASE + "bandwidth: 1 Mbit/s\n",
+        [
+            'f.yaml:9:1: bandwidth: there is no key "bandwidth" here; did you mean cluster.nodes.bandwidth or cluster.network.bandwidth?'
+        ],
+    ),
+    (
+        "key of another section",
+        BASE.replace("name: ring", "name: ring\n  nodes: 3"),
+        ['f.yaml:9:3: strategy.nodes: there is no key "nodes" here; did you mean cluster.nodes?'],
+    ),
+    (
+        "key that belongs further out",
+        BASE + "faults:\n  - {kind: crash, node: node1, at: {time: 3 s, restart_after: 1 s}}\n",
+        [
+            'f.yaml:10:48: faults[0].at.restart_after: there is no key "restart_after" here; did you mean faults[0].restart_after?'
+        ],
+    ),
+    (
+        "key that only something far away has",
+        BASE + "faults:\n  - {kind: crash, node: node1, at: {every: {kind: exponential, mean: 3 s, rate: 0.1}}}\n",
+        ['f.yaml:10:75: faults[0].at.every.rate: there is no key "rate" here; the keys are kind and mean'],
+    ),
+    (
+        "another word for a section",
+        BASE + "failures: []\n",
+        ['f.yaml:9:1: failures: there is no key "failures" here; did you mean "faults"?'],
+    ),
+    (
+        "another word for an instant",
+        BASE + "faults:\n  - {kind: crash, node: node1, time: 3 s}\n",
+        ['f.yaml:10:32: faults[0].time: there is no key "time" here; did you mean "at"?'],
+    ),
+    (
+        "instant in the fault itself",
+        BASE + "faults:\n  - {kind: crash, node: node1, at: 3 s, step: 3}\n",
+        ['f.yaml:10:41: faults[0].step: there is no key "step" here; did you mean faults[0].at.step?'],
+    ),
+    (
+        "other words for a duration",
+        BASE
+        + "faults:\n  - {kind: pause, node: node1, at: 3 s, for: 1 s}\n  - {kind: pause, node: node1, at: 3 s, duration: 1 s}\n",
+        [
+            'f.yaml:10:41: faults[0].for: there is no key "for" here; did you mean "lasts"?',
+            'f.yaml:11:41: faults[1].duration: there is no key "duration" here; did you mean "lasts"?',
+        ],
+    ),
+    (
+        "several machines in one fault",
+        BASE + "faults:\n  - {kind: crash, node: [node0, node1], at: 3 s}\n",
+        ["f.yaml:10:19: faults[0].node: must be text, such as node0, not a list; write an entry of faults for each"],
+    ),
+    (
+        "several instants in one fault",
+        BASE + "faults:\n  - {kind: crash, node: node1, at: [3 ms, 5 ms]}\n",
+        [
+            "f.yaml:10:32: faults[0].at: must be like 3 s, or a mapping with the keys time, step, segment, node, every, start, stop and file, not a list"
+        ],
+    ),
+    (
+        "instant left empty",
+        BASE + "faults:\n  - {kind: crash, node: node1, at: null}\n",
+        [
+            "f.yaml:10:36: faults[0].at: must be like 3 s, or a mapping with the keys time, step, segment, node, every, start, stop and file, and has no value"
+        ],
+    ),
+    (
+        "duration for a wait",
+        BASE + "faults:\n  - {kind: crash, node: node1, at: {every: 3 s}}\n",
+        ['f.yaml:10:44: faults[0].at.every: must be a mapping, such as {kind: exponential, mean: 20 s}, not "3 s"'],
+    ),
+    (
         "missing section",
         BASE.replace("task:\n  epochs: 3\n", ""),
         ['f.yaml:1:1: lacks the key "task", such as task: {steps: 20}'],
@@ -326,7 +417,27 @@ BROKEN_FILES = [
     (
         "quantity too small",
         BASE + "faults:\n  - {kind: crash, node: node1, at: 3 s, restart_after: 0 s}\n",
-        ['f.yaml:10:56: faults[0].restart_after: "0 s" is too small; the least is 1 ns'],
+        ['f.yaml:10:56: faults[0].restart_after: "0 s" is too small; it must be more than 0'],
+    ),
+    (
+        "a ring without patience",
+        BASE.replace("name: ring", "name: ring\n  timeout: 0 s"),
+        ['f.yaml:9:12: strategy.timeout: "0 s" is too small; it must be more than 0; for never write null'],
+    ),
+    (
+        "an elastic ring without patience",
+        ELASTIC.replace("timeout: 3 s", "timeout: 0 s"),
+        ['f.yaml:11:12: strategy.timeout: "0 s" is too small; it must be more than 0; for never write null'],
+    ),
+    (
+        "a server without patience",
+        BASE.replace("name: ring", "name: parameter_server\n  on_failure: timeout\n  timeout: 0 s"),
+        ['f.yaml:10:12: strategy.timeout: "0 s" is too small; it must be more than 0'],
+    ),
+    (
+        "a share as a number",
+        BASE.replace("nodes: 4", "nodes: 4\n  jitter: 0.1"),
+        ['f.yaml:7:11: cluster.jitter: 0.1 has no unit; a share is written like "5 %"; did you mean "10 %"?'],
     ),
     (
         "missing unit of an instant",

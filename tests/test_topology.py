@@ -614,7 +614,7 @@ WRONG = [
     ("background: [{source: node0, target: node1, burst: 2 s}]", '6:18: background[0]: lacks the key "pause" beside "burst"; write both, such as burst: 10 ms and pause: 90 ms'),
     ("background: [{source: node0, target: node1, pause: 2 s}]", '6:18: background[0]: lacks the key "burst" beside "pause"; write both, such as burst: 10 ms and pause: 90 ms'),
     ("transport: udp", '6:16: transport.kind: there is no transport "udp"; choose ideal, framed or tcp'),
-    ("resend_after: 0 s", '6:19: resend_after: "0 s" is too small; the least is 1 ns'),
+    ("resend_after: 0 s", '6:19: resend_after: "0 s" is too small; it must be more than 0'),
 ]  # fmt: skip
 
 

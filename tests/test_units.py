@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringsim.units import DURATION, RATE, SHARE, SIZE, SPEED, WORK, Dimension, format_duration
+from ringsim.units import DURATION, POSITIVE_DURATION, RATE, SHARE, SIZE, SPEED, WORK, Dimension, format_duration
 
 DIMENSIONS = [DURATION, SIZE, RATE, SPEED, WORK, SHARE]
 
@@ -72,8 +72,16 @@ UNITS_OF_RATE = (
         (DURATION, "3 parsec/h", f'"parsec/h" {UNITS_OF_TIME}'),
         (RATE, "10 Gbps", f'"Gbps" {UNITS_OF_RATE} "10 Gbit/s"?'),
         (RATE, "25 Mb/s", f'"Mb/s" {UNITS_OF_RATE} "25 Mbit/s"?'),
-        (RATE, "0 bit/s", '"0 bit/s" is too small; the least is 1 bit/s'),
+        (RATE, "0 bit/s", '"0 bit/s" is too small; it must be more than 0'),
         (SIZE, "-1 B", '"-1 B" is too small; the least is 0 B'),
+        (POSITIVE_DURATION, "0 s", '"0 s" is too small; it must be more than 0'),
+        (POSITIVE_DURATION, "-1 s", '"-1 s" is too small; it must be more than 0'),
+        (SHARE, 0.1, 'has no unit; a share is written like "5 %"; did you mean "10 %"?'),
+        (SHARE, "0.005", 'has no unit; a share is written like "5 %"; did you mean "0.5 %"?'),
+        (SHARE, 1.0e-05, 'has no unit; a share is written like "5 %"; did you mean "0.001 %"?'),
+        (SHARE, float("nan"), 'has no unit; a share is written like "5 %"; did you mean "nan %"?'),
+        (SHARE, 5, 'has no unit; a share is written like "5 %"; did you mean "5 %"?'),
+        (SHARE, 0, 'has no unit; a share is written like "5 %"; did you mean "0 %"?'),
         (SIZE, "0.5 B", '"0.5 B" is not a whole number of B, which is the finest step there is'),
         (SIZE, "2000000 TB", '"2000000 TB" is too large; the most is 1000000 TB'),
         (

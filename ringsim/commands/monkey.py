@@ -81,12 +81,9 @@ def _duration(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     from ringsim.scenario_file.words import of_units
-    from ringsim.units import DURATION
+    from ringsim.units import POSITIVE_DURATION
 
     try:
-        duration_ns = DURATION.parse(text)
+        return POSITIVE_DURATION.parse(text)
     except ValueError as error:
         raise UsageError(f"{option}: {of_units(str(error), text)}") from None
-    if duration_ns < 1:
-        raise UsageError(f"{option}: must be more than 0, not {text}")
-    return duration_ns

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 
-from ringsim.scenario.settings import Duration, Name, NodeName, PositiveDuration, Rate, Settings, Share
+from ringsim.scenario.settings import Duration, Name, NodeName, PositiveDuration, PositiveShare, Rate, Settings
 
 ANY = "any"  # As a fault's node: one of the cluster's machines that are up, drawn anew each time.
 
@@ -180,7 +180,7 @@ class Drop(Settings):
     source: NodeName = _SOURCE
     target: NodeName = _TARGET
     at: At = _AT
-    probability: Share = Field(examples=["5 %"], description="of each message")
+    probability: PositiveShare = Field(examples=["5 %"], description="of each message")
     lasts: PositiveDuration | None = _LASTS
     one_way: bool = _ONE_WAY
 
@@ -192,7 +192,7 @@ class Corrupt(Settings):
     source: NodeName = _SOURCE
     target: NodeName = _TARGET
     at: At = _AT
-    probability: Share = Field(examples=["5 %"], description="of each message")
+    probability: PositiveShare = Field(examples=["5 %"], description="of each message")
     detected: bool = Field(True, description="false: the wrong number is used")
     lasts: PositiveDuration | None = _LASTS
     one_way: bool = _ONE_WAY

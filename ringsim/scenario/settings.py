@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from ringsim.units import DURATION, RATE, SHARE, SIZE, SPEED, WORK, Dimension
+from ringsim.units import DURATION, POSITIVE_DURATION, RATE, SHARE, SIZE, SPEED, WORK, Dimension
 
 
 def _quantity(dimension: Dimension) -> Any:
@@ -38,9 +38,12 @@ Size: Any = _quantity(SIZE)
 Rate: Any = _quantity(RATE)
 Speed: Any = _quantity(SPEED)
 Work: Any = _quantity(WORK)
-PositiveDuration: Any = _quantity(replace(DURATION, smallest=1))
+PositiveDuration: Any = _quantity(POSITIVE_DURATION)
+# How long to wait for somebody, where null is for ever.
+Patience: Any = _quantity(replace(POSITIVE_DURATION, instead="for never write null"))
 PositiveSize: Any = _quantity(replace(SIZE, smallest=1))
 Share: Any = _quantity(SHARE)
+PositiveShare: Any = _quantity(replace(SHARE, smallest=1))
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from ringsim.scenario.settings import Duration, PositiveDuration, PositiveSize, Rate, Settings, Speed
+from ringsim.scenario.settings import Duration, Patience, PositiveDuration, PositiveSize, Rate, Settings, Speed
 
 # Names that strategies give to machines of their own; a scenario must not use them for a node.
 SERVER, RENDEZVOUS, SWITCH = "server0", "rendezvous", "switch"
@@ -76,7 +76,7 @@ class RingAbort(Settings):
 
     name: Literal["ring"]
     on_failure: Literal["abort"] = "abort"
-    timeout: Duration | None = Field(None, description="give up a receive after so long; default: never")
+    timeout: Patience | None = Field(None, description="give up a receive after so long; default: never")
     heartbeat: NeighbourHeartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
@@ -100,7 +100,7 @@ class RingElastic(Settings):
     reset_limit: int = _RESET_LIMIT
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
     set_aside: SetAside | None = _SET_ASIDE
-    timeout: Duration | None = _TIMEOUT
+    timeout: Patience | None = _TIMEOUT
     heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
@@ -115,7 +115,7 @@ class RingWait(Settings):
     commit_every: int = _COMMIT_EVERY
     checkpoint_every: int | None = _CHECKPOINT_EVERY
     reset_limit: int = _RESET_LIMIT
-    timeout: Duration | None = Field(30 * 10**9, description="give up a neighbour in a collective after so long")
+    timeout: Patience | None = Field(30 * 10**9, description="give up a neighbour in a collective after so long")
     heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
@@ -134,7 +134,7 @@ class RingSpares(Settings):
     reset_limit: int = _RESET_LIMIT
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
     set_aside: SetAside | None = _SET_ASIDE
-    timeout: Duration | None = _TIMEOUT
+    timeout: Patience | None = _TIMEOUT
     heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
@@ -151,7 +151,7 @@ class RingPeerRecovery(Settings):
     reset_limit: int = _RESET_LIMIT
     rendezvous_timeout: Duration = _RENDEZVOUS_TIMEOUT
     set_aside: SetAside | None = _SET_ASIDE
-    timeout: Duration | None = _TIMEOUT
+    timeout: Patience | None = _TIMEOUT
     heartbeat: Heartbeat | None = _HEARTBEAT
     order: Literal["listed", "topology"] = _ORDER
 
@@ -186,7 +186,9 @@ class ParameterServerTimeout(Settings):
 
     name: Literal["parameter_server"]
     on_failure: Literal["timeout"]
-    timeout: Duration = Field(10 * 10**9, description="how long after the latest push the missing ones are dropped")
+    timeout: PositiveDuration = Field(
+        10 * 10**9, description="how long after the latest push the missing ones are dropped"
+    )
     server: Server = Server()
 
 

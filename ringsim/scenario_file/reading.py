@@ -318,23 +318,36 @@ def _read_failures(written: _Written) -> list[Finding]:
     faults = value_at(written.data, ("faults",))
     findings = []
     for index, fault in enumerate(list(faults) if isinstance(faults, list) else []):
-        at, path = value_at(fault, ("at",)), ("faults", index, "at", "file")
-        if not isinstance(at, dict) or not isinstance(at.get("file"), str):
+        at = value_at(fault, ("at",))
+        if not isinstance(at, dict) or at.get("file") is None:
             continue
+        of_rows, wrong = _faults_of_rows(fault, at, FilePath(written.source).parent)
+        findings += [Finding(("faults", index, "at", "file"), one_line(sentence)) for sentence in wrong]
         faults[index] = BROKEN
-        if len(at) > 1:
-            findings.append(Finding(path, "says the times; keep no other key beside it"))
-            continue
-        try:
-            rows = failure_rows.read(FilePath(written.source).parent / at["file"])
-            faults[index], *more = failure_rows.spread(fault, rows)
-        except ValueError as error:
-            findings.append(Finding(path, one_line(str(error))))
-            continue
-        places = index, *range(len(faults), len(faults) + len(more))
-        written.rows.update((place, (index, row)) for place, row in zip(places, rows, strict=True))
-        faults += more
+        places = index, *range(len(faults), len(faults) + len(of_rows) - 1)
+        for place, (row, one) in zip(places, of_rows, strict=False):
+            faults[place : place + 1] = [one]
+            written.rows[place] = index, row
     return findings
+
+
+def _faults_of_rows(
+    fault: dict[str, Any], at: dict[str, Any], folder: FilePath
+) -> tuple[list[tuple[Row, dict[str, Any]]], list[str]]:
+    """Return the faults that the rows of a file make of one, each with its row, and what is wrong with others."""
+    name = at["file"]
+    if name is BROKEN:
+        return [], []  # That is told already.
+    if not isinstance(name, str) or not name:
+        return [], [f"must be the name of a file, such as failures.csv, not {shown(name)}"]
+    if len(at) > 1:
+        return [], ["says the times; keep no other key beside it"]
+    try:
+        rows, no_rows = failure_rows.read(folder / name)
+    except ValueError as error:
+        return [], [str(error)]
+    of_rows, wrong = failure_rows.spread(fault, rows)
+    return of_rows, no_rows + wrong
 
 
 def _of_rows(written: _Written, findings: Iterable[Finding]) -> Iterator[Finding]:

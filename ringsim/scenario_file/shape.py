@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ringsim.scenario import Scenario, Settings, exactly, kind_alone
-from ringsim.scenario_file.strict_yaml import Mark, Path
+from ringsim.scenario_file.strict_yaml import Mark, Path, dotted
 from ringsim.scenario_file.words import close, listed, of_units, shown
 
 TAGS = ("kind", "name", "on_failure")  # The keys that tell the variants of a setting apart, in the order of choosing.
@@ -189,6 +189,8 @@ _EXPECTED = {
     "string_type": "text",
     "tuple_type": "a list",
 }
+# What people call a key whose name they do not know.
+_SYNONYMS = {"time": "at", "when": "at", "duration": "lasts", "for": "lasts", "failures": "faults"}
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
@@ -219,7 +221,9 @@ def _wrong_value(error: dict[str, Any], path: Path, info: FieldInfo | None, valu
         says_all = kind == "bool_type" or isinstance(path[-1], int)
         example = _example(info) if info is not None and not says_all else None
         such_as = f", such as {_flow(example)}" if example is not None else ""
-        return f"must be {_EXPECTED[kind]}{such_as}, {_but(value)}{optional}"
+        in_an_entry = isinstance(path[-1], str) and isinstance(path[-2:][0], int)
+        each = f"; write an entry of {path[-3]} for each" if isinstance(value, list) and in_an_entry else ""
+        return f"must be {_EXPECTED[kind]}{such_as}, {_but(value)}{each}{optional}"
     for bound, words in _BOUNDS.items():
         if bound in context:
             return f"must be {words} {exactly(context[bound]).normalize():f}, {_but(value)}"
@@ -239,9 +243,12 @@ def _wrong_mapping(info: FieldInfo | None, models: Sequence[type[Settings]], val
         tag = next(iter(tags_of(models[0])))
         choices = choices_of(models, tag)
         choice = value if value in choices else choices[0]
-        return f"must be a mapping, such as {{{tag}: {choice}}}, {_but(value)}{optional}"
+        example = _stand_in(next(model for model in models if tags_of(model)[tag] == choice))
+        return f"must be a mapping, such as {_flow(example)}, {_but(value)}{optional}"
     keys = listed(tuple(models[0].model_fields), "and")
-    return f"must be a mapping with the {'keys' if ' ' in keys else 'key'} {keys}, {_but(value)}{optional}"
+    alone = [f"like {example}, or " for example in (info and info.examples) or () if isinstance(example, str)]
+    mapping = f"{''.join(alone[:1])}a mapping with the {'keys' if ' ' in keys else 'key'} {keys}"
+    return f"must be {mapping}, {_but(value)}{optional}"
 
 
 def _missing_key(path: Path, data: Any) -> Finding:
@@ -252,31 +259,38 @@ def _missing_key(path: Path, data: Any) -> Finding:
 
 def _unknown_key(path: Path, data: Any) -> Finding:
     """Say of a key that nobody reads which one was meant, or to which variant or part of the file it belongs."""
-    *_, key = path
-    _, models = setting(path[:-1], data)
-    model = variant_of(models, value_at(data, path[:-1]))
+    *outer, key = path
+    model = _model_at(tuple(outer), data)
     assert model is not None, "only the fields of a chosen model are compared"
-    owners = [other for other in models if key in other.model_fields]
+    near = [dotted(place) for place in _near(path, data)]
+    hint = f"; did you mean {listed(near[:2])}?" if near else ""
+    if belongs := _belongs(path, data):
+        return Finding(path, belongs + hint, unknown=True)
     no_key = f"there is no key {shown(key)} here"
-    if owners:
-        return Finding(path, _belongs(path, model, owners), unknown=True)
-    if guess := close(key, model.model_fields):
+    synonym = _SYNONYMS.get(str(key))
+    if guess := synonym if synonym in model.model_fields else close(key, model.model_fields):
         return Finding(path, f"{no_key}; did you mean {shown(guess)}?", unknown=True, meant=guess)
-    elsewhere = _elsewhere(path)
-    if elsewhere:
-        return Finding(path, f"{no_key}; did you mean {listed(elsewhere[:2])}?", unknown=True)
     keys = listed(tuple(model.model_fields), "and")
-    return Finding(path, f"{no_key}; the {'keys are' if ' ' in keys else 'only key is'} {keys}", unknown=True)
+    the_keys = f"; the {'keys are' if ' ' in keys else 'only key is'} {keys}"
+    return Finding(path, no_key + (hint or the_keys), unknown=True)
 
 
-def _belongs(path: Path, model: type[Settings], owners: list[type[Settings]]) -> str:
-    near = [owner for owner in owners if "on_failure" in tags_of(model) and tag_of(owner) == tag_of(model)]
-    if near:
-        policies = listed(choices_of(near, "on_failure"))
-        return f'"{path[-1]}" belongs to on_failure: {policies}, and here it is {tags_of(model)["on_failure"]}'
-    label = path[-2] if isinstance(path[-2], str) else "kind"
-    names = listed(tuple(dict.fromkeys(map(tag_of, owners))))
-    return f'"{path[-1]}" belongs to {label} {names}, and here it is {tag_of(model)}'
+def _belongs(path: Path, data: Any) -> str:
+    """Say which other variants of what holds `path`, the nearest that has any, have its last key; "" if none has."""
+    for length in range(len(path) - 1, 0, -1):
+        place, inner = path[:length], tuple(step for step in path[length:] if isinstance(step, str))
+        model, (_, models) = _model_at(place, data), setting(place, data)
+        owners = [other for other in models if inner in _keys_in(other)]
+        if model is None or not owners:
+            continue
+        near = [owner for owner in owners if "on_failure" in tags_of(model) and tag_of(owner) == tag_of(model)]
+        if near:
+            policies = listed(choices_of(near, "on_failure"))
+            return f'"{path[-1]}" belongs to on_failure: {policies}, and here it is {tags_of(model)["on_failure"]}'
+        label = place[-1] if isinstance(place[-1], str) else "kind"
+        names = listed(tuple(dict.fromkeys(map(tag_of, owners))))
+        return f'"{path[-1]}" belongs to {label} {names}, and here it is {tag_of(model)}'
+    return ""
 
 
 def _unclear_variant(path: Path, models: Sequence[type[Settings]], mapping: dict[str, Any]) -> Finding:
@@ -300,19 +314,34 @@ def _no_such(key: str, value: Any, choices: Sequence[str]) -> str:
     return f"{subject}; choose {listed(choices)}" + (f'; did you mean "{guess}"?' if guess else "")
 
 
-def _elsewhere(path: Path) -> list[str]:
-    """Return where else a scenario has the last key of `path`, what is nearest first."""
-    parent = "".join(f"{step}." for step in path[:-1] if isinstance(step, str))
-    same = [other for other in dict.fromkeys(_all_paths()) if other.split(".")[-1] == path[-1]]
-    return sorted(same, key=lambda other: not other.startswith(parent))
+def _near(path: Path, data: Any) -> list[Path]:
+    """Return where near `path` its last key may stand: further in, further out, or as a key of another section."""
+    *outer, key = path
+    model = _model_at(tuple(outer), data)
+    inner_keys = sorted(_keys_in(model), key=len) if model is not None else []
+    inside = [(*outer, *inner) for inner in inner_keys if inner[-1] == key]
+    holders = [(here, _model_at(here, data)) for here in (path[:length] for length in range(len(outer) - 1, 0, -1))]
+    outside = [(*here, key) for here, holder in holders if holder is not None and key in holder.model_fields]
+    sections = _keys_in(Scenario) if len(path) <= 2 else ()
+    others = [place for place in sections if len(place) <= 2 and place[-1] == key and place != path]
+    found = dict.fromkeys([*inside, *outside, *others])
+    # Which fault is meant nobody knows, but for a key of one.
+    return [place for place in found if path[0] == "faults" or place[0] != "faults"]
 
 
-def _all_paths(model: type[Settings] = Scenario, before: str = "") -> Iterator[str]:
-    """Yield every key of a scenario, with dots."""
+def _model_at(path: Path, data: Any) -> type[Settings] | None:
+    """Return the model of the mapping at `path`, or None if there is no mapping or it does not say."""
+    _, models = setting(path, data)
+    mapping = value_at(data, path)
+    return variant_of(models, mapping) if isinstance(mapping, dict) else None
+
+
+def _keys_in(model: type[Settings], before: Path = ()) -> Iterator[Path]:
+    """Yield the path of every key in a model, in whichever variants."""
     for key, info in model.model_fields.items():
-        yield before + key
+        yield (*before, key)
         for inner in models_in(info.annotation):
-            yield from _all_paths(inner, f"{before}{key}.")
+            yield from _keys_in(inner, (*before, key))
 
 
 def _but(value: Any) -> str:
