@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from worlds import cluster, crash, group_of, select, tell
 
 from ringsim import load, parse, simulate
@@ -13,7 +17,8 @@ from ringsim.accounting import history
 from ringsim.collectives.ring import segment_bounds
 from ringsim.learning.engine import Engine
 from ringsim.learning.sampler import Cursor, Sampler
-from ringsim.result import Result
+from ringsim.report.table import failure_table
+from ringsim.result import Outcome, Result
 from ringsim.scenario import Adam, Mlp, Synthetic, Task
 from ringsim.trace import Event
 from ringsim.world.mailbox import Mailbox
@@ -56,6 +61,67 @@ def test_a_later_and_louder_failure_is_no_sign_of_a_silent_one() -> None:
     quiet, heard = play(silent, loud).failures
     assert heard.detected_at_ns == heard.at_ns + 100_000
     assert quiet.detected_at_ns != heard.detected_at_ns
+
+
+def test_what_a_later_death_does_to_the_ring_is_no_sign_of_a_fault_that_nobody_notices() -> None:
+    # The error of the death runs round the ring, and by that comes from node1 too.
+    dies = "{kind: crash, node: node2, at: {step: 5, segment: 2}}"
+    slower = "{kind: slow_down, node: node1, at: 1 ms, factor: 1.01}"
+    wrong = (
+        "{kind: corrupt, source: node1, target: switch, one_way: true, at: 1 ms, probability: 50 %, detected: false}"
+    )
+    result = play(slower, wrong, dies, cluster__nodes=6)
+    assert select(result.trace, "wrong_number"), "numbers were wrong, and nobody knows"
+    slow, flipped, dead = result.failures
+    assert dead.detected_at_ns == dead.at_ns + 100_000
+    assert (slow.detected_at_ns, flipped.detected_at_ns) == (None, None)
+    rows = {row[0].split()[0]: row[2:] for row in failure_cells(result)}
+    assert rows["slow_down"] == ["never", "-", "-", "-"], "there was nothing to come back from"
+    assert rows["crash"][1] == "1"
+
+
+def failure_cells(result: Result) -> list[list[str]]:
+    """Return the rows of the table of failures as it is printed."""
+    printed = StringIO()
+    Console(file=printed, width=200).print(failure_table(result.failures))
+    return [re.split(r" {2,}", line.strip()) for line in printed.getvalue().splitlines()[2:]]
+
+
+def test_a_link_so_slow_that_somebody_waits_in_vain_was_noticed_by_that() -> None:
+    slow = "{kind: link_degrade, source: node1, target: switch, at: 1 s, lasts: 2 s, latency: 300 ms}"
+    slow_cluster = {"cluster__speed": "80 KFLOP/s", "cluster__network__bandwidth": "1 Mbit/s"}
+    patient = {"strategy__on_failure": "peer_recovery", "strategy__timeout": "500 ms"}
+    result = play(slow, **slow_cluster, **patient, task__steps=60, task__flop_per_sample="1 KFLOP")
+    first, *_ = waits = select(result.trace, "receive_timeout")
+    assert "node1" not in {event.fields["source"] for event in waits}, "whose link it is, nobody waits for"
+    (failure,) = result.failures
+    assert failure.detected_at_ns == first.time_ns
+    assert failure.resumed_at_ns is not None
+    assert failure.resumed_at_ns > failure.detected_at_ns
+
+
+def test_the_rows_of_deaths_that_do_not_overlap_add_up_to_the_work_that_was_lost() -> None:
+    dies = [f"{{kind: crash, node: server0, at: {at} ms, restart_after: 2 ms}}" for at in (30, 60, 80, 106)]
+    server = "{name: parameter_server, server: {checkpoint_every: 8}}"
+    result = play(*dies, strategy=server, task__steps=60)
+    lost = [failure.rolled_back_steps for failure in result.failures]
+    assert len(lost) == 4
+    assert all((one.resumed_at_ns or 0) < after.at_ns for one, after in pairwise(result.failures))
+    assert sum(steps > 0 for steps in lost) >= 2
+    assert sum(lost) == result.lost_work == sum(not row.committed for row in result.metrics)
+
+
+def test_a_pause_is_over_when_the_machine_dies() -> None:
+    stands = "{kind: pause, node: node1, at: 5 ms, lasts: 50 ms}"
+    paused, died = play(stands, "{kind: crash, node: node1, at: 9 ms, restart_after: 1 ms}").failures
+    assert paused.ended_at_ns == died.at_ns == 9 * MS
+
+
+def test_a_job_is_lost_though_somebody_stands_still_for_ever() -> None:
+    wants_all = {"strategy__min_workers": 4, "strategy__rendezvous_timeout": "50 ms"}
+    result = play("{kind: pause, node: node2, at: 5 ms}", **wants_all)
+    assert result.outcome is Outcome.LOST
+    assert "fewer than min_workers (4)" in result.outcome_sentence
 
 
 def test_a_failure_counts_the_steps_that_survivors_roll_back_and_not_what_the_dead_lacks() -> None:

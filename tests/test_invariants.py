@@ -428,6 +428,15 @@ def test_a_policy_must_go_on_after_what_it_promises_to_survive(
     assert goes_on(lost(result, strategy, deaths)) == (sentence if must else None)
 
 
+@pytest.mark.parametrize(("dead", "outcome"), [("node0 node1", "lost"), ("node1 node2", "finished")])
+def test_spares_promise_nothing_once_all_of_the_first_ring_are_dead(dead: str, outcome: str) -> None:
+    crashes = [crash(name, 3 * MS) for name in dead.split()]
+    strategy = {**SPARES, "spares": 2, "timeout": "3 ms", "min_workers": 1}
+    judged = play(training(strategy, faults=crashes), MEMO)
+    assert judged.result is not None
+    assert (str(judged.result.outcome), judged.violations) == (outcome, {}), "a spare has no state before it is called"
+
+
 def test_nothing_is_promised_where_the_living_may_be_suspected_or_nothing_is_wrong(result: Result) -> None:
     def must(given: Result) -> bool:
         return goes_on(given) is not None

@@ -281,3 +281,23 @@ def test_the_only_one_left_is_waited_for_when_it_is_wrongly_suspected(policy: st
     assert result.outcome is Outcome.FINISHED
     assert result.false_suspicions == 1
     assert not select(result.trace, "load_begin"), "it may be alive, and has the state"
+
+
+# --- timers of who stands still, and of who has finished --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["neighbours", "rendezvous"])
+def test_the_clock_of_who_stands_still_for_ever_ends_no_run(by: str) -> None:
+    stands_still = {"kind": "pause", "node": "node1", "at": {"node": "node1", "step": 10, "segment": 1}}
+    soon, late = (simulate(watched("elastic", by, [stands_still], timeout=ns)) for ns in ("1 s", "9 s"))
+    assert soon.outcome is late.outcome is Outcome.FINISHED
+    assert soon.schedule_digest == late.schedule_digest, "nobody but the one that stands still waits so long"
+    assert late.virtual_time_ns < 10**9
+
+
+def test_the_rendezvous_suspects_nobody_once_the_job_is_over() -> None:
+    # node1 is thrown out, and stands still for ever: the rendezvous stays to answer it, when all others have gone home.
+    stands_still = {"kind": "pause", "node": "node1", "at": f"{DEATH_NS} ns"}
+    result = simulate(watched("elastic", "rendezvous", [stands_still], timeout="1 s"))
+    assert [event.fields["peer"] for event in select(result.trace, "suspect")] == ["node1"]
+    assert result.false_suspicions == 1
