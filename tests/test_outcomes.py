@@ -2,7 +2,8 @@
 
 In the table of deaths a cell is a sentence, and `said` finds in it which outcomes it tells of. In that of the other
 faults a cell is a list of words, which the text under it defines. `words` says the same of a result. A row that is new
-in a table fails here until it has its faults in `DEATHS` or `FAULTS`. What is not here: how long it takes, and whether
+in a table fails here until it has its faults in `DEATHS` or `FAULTS`. The tables of heartbeats and of checkpoints have
+figures, and are played too. What is not here: how long it takes, and whether
 the numbers are right (the tests of each policy).
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from worlds import US, crash, select, training
 
+from ringsim import load
 from ringsim.result import Outcome, Result
 from ringsim.simulation import simulate
 
@@ -375,6 +377,13 @@ def test_who_is_missed_for_longer_than_the_timeout_of_a_ring_is_falsely_suspecte
         assert bool(result.false_suspicions) == suspects
 
 
+@pytest.mark.parametrize("column", COLUMNS)
+def test_who_outlives_a_switch_with_all_machines_that_comes_back(column: str) -> None:
+    for strategy in COLUMNS[column]:
+        result = play(strategy, [struck(strategy, {**SWITCH, "restart_after": "12 ms"}, EARLY)])
+        assert result.outcome is (Outcome.FINISHED if strategy == SAVES else Outcome.LOST)
+
+
 @pytest.mark.parametrize("strategy", [ELASTIC, PEERS], ids=["elastic", "peer_recovery"])
 def test_without_set_aside_who_was_given_up_stays_away(strategy: Mapping[str, Any]) -> None:
     result = play(strategy, [struck(strategy, {**DOWN, **LATE}, EARLY)])
@@ -385,3 +394,57 @@ def test_what_is_played_stands_in_the_table_of_the_other_faults() -> None:
     rows = table("fault", "local")
     assert set(FAULTS) <= {row["fault"] for row in rows}
     assert set(COLUMNS) <= set(rows[0])
+
+
+# --- what a heartbeat and a checkpoint are worth in 4node_fail --------------------------------------------------------
+
+
+def in_4node_fail(*overrides: str) -> Result:
+    return simulate(load("4node_fail", list(overrides)).scenario)
+
+
+def as_in(cell: str, ns: int | None) -> str:
+    """Return a time in seconds to as many digits as the cell has; what the cell says besides is kept."""
+    digits = re.match(r"\d+\.(\d+) s", cell)
+    assert digits, cell
+    return f"{(ns or 0) / 1e9:.{len(digits[1])}f} s{cell[digits.end() :]}"
+
+
+def settings_in(cell: str) -> str | None:
+    """Return what a cell has in backticks, if it begins with that."""
+    quoted = re.match("`(.*?)`", cell)
+    return None if quoted is None else quoted[1]
+
+
+def test_the_table_of_heartbeats() -> None:
+    rows = table("`strategy.heartbeat`", "detected after")
+    assert len(rows) == 4
+    for row in rows:
+        beats = settings_in(row["`strategy.heartbeat`"])
+        result = in_4node_fail("faults[0].notice=silence", *([f"strategy.heartbeat={beats}"] if beats else []))
+        (failure,) = result.failures
+        since = {
+            "detected after": failure.detected_at_ns,
+            "trains again after": failure.resumed_at_ns,
+            "at full size after": failure.recovered_at_ns,
+        }
+        for heading, at_ns in since.items():
+            assert row[heading] == as_in(row[heading], (at_ns or 0) - failure.at_ns)
+        assert row["run"] == as_in(row["run"], result.virtual_time_ns)
+
+
+def test_the_table_of_checkpoints() -> None:
+    die = ", ".join(f"{{kind: crash, node: node{rank}, at: 15.05 s, restart_after: 3 s}}" for rank in range(4))
+    store = "cluster.storage={bandwidth: 10 MB/s, latency: 10 ms}"
+    rows = table("`checkpoint_every`", "outcome")
+    assert len(rows) == 4
+    for row in rows:
+        every = row["`checkpoint_every`"].replace("none", "null")
+        result = in_4node_fail(f"faults=[{die}]", store, f"strategy.checkpoint_every={every}")
+        if row["outcome"] == "lost":
+            assert result.outcome is Outcome.LOST
+            continue
+        assert (str(result.outcome), row["outcome"]) == ("finished", "finishes")
+        assert row["updates made in vain"] == str(result.lost_work)
+        assert row["all saves took"] == as_in(row["all saves took"], result.checkpoints.saving_ns)
+        assert row["run"] == as_in(row["run"], result.virtual_time_ns)
