@@ -99,7 +99,9 @@ class Failures:
             if update.time_ns > abort.time_ns:
                 return None
             generation, step = update.fields["generation"], update.fields["step"]
-            if generation == abort.fields["generation"] and self._begun_ns[generation, step - 1] > noticed_ns:
+            # A step that an earlier ring had begun is taken up as soon as this one is formed.
+            begun_ns = self._begun_ns.get((generation, step - 1), self._last_ns.get(generation, 0))
+            if generation == abort.fields["generation"] and begun_ns > noticed_ns:
                 return update
         return None
 

@@ -518,6 +518,13 @@ def assert_promises_through(trouble: Any) -> None:
     assert_same_however_it_is_played(scenario, watched.result)
 
 
+def test_a_ring_that_breaks_after_it_has_finished_the_step_of_another_ring():
+    # node0 dies as it comes to be, twice, and once more in the step that the others finish without it.
+    faults = [crash("node0", 0, "1 ns"), crash("node0", 0), crash("node0", {"step": 1, "segment": 1})]
+    strategy = {"timeout": "1 ms", "set_aside": {"cooldown": "0 ns"}, "checkpoint_every": 1}
+    assert_promises_through(("peer_recovery", strategy, [*faults, crash("node1", {"step": 1})]))
+
+
 @settings(max_examples=25, **RANDOM)
 @given(troubles())
 def test_every_policy_keeps_its_promises_through_random_crashes(trouble):
