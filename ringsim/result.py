@@ -187,6 +187,11 @@ class Result:
         return self.steps_executed - self.steps
 
     @property
+    def wrong_numbers(self) -> int:
+        """Return how many messages came with a flipped bit that nobody noticed."""
+        return sum(event.kind == "wrong_number" for event in self.trace)
+
+    @property
     def goodput(self) -> float | None:
         """Return how many updates that count there were for each second of virtual time."""
         return None if not self.virtual_time_ns else self.steps * 1e9 / self.virtual_time_ns
@@ -235,6 +240,7 @@ class Result:
             "checkpoints": {**asdict(self.checkpoints), "young_ns": young, "daly_ns": daly},
             "failures": [asdict(failure) for failure in self.failures],
             "false_suspicions": self.false_suspicions,
+            "wrong_numbers": self.wrong_numbers,
             "faults_not_reached": list(self.faults_not_reached),
             "faults_not_applicable": list(self.faults_not_applicable),
             "nodes": [asdict(node) for node in self.nodes],

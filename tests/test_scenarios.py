@@ -179,6 +179,7 @@ def test_most_flipped_bits_do_nothing_and_one_ends_the_learning() -> None:
     flipped, checked, calm = played("flipped_bit"), played("flipped_bit", "faults.0.detected=true"), played("4node")
     updates = [event for event in flipped.trace if event.kind == "update" and event.node == "node2"]
     flips = [event.time_ns for event in flipped.trace if event.kind == "wrong_number"]
+    assert flipped.wrong_numbers == len(flips)
     struck = [sum(update.time_ns < time_ns for update in updates) + 1 for time_ns in flips]
     assert len(struck) > 7
     assert struck[6] == 137

@@ -16,6 +16,9 @@ from ringsim.units import about_duration
 
 Rows = list[tuple[str, str]]
 
+# More failures than these are told by their number alone: nobody reads thousands of lines on a screen.
+FAILURES_SHOWN = 40
+
 
 def run_table(result: Result, speed_up: float | None = None) -> RenderableType:
     """Return what `run` prints. `speed_up`: against the local twin, if that was played."""
@@ -40,13 +43,17 @@ def failure_table(failures: Sequence[Failure]) -> Table:
     )
     for heading in ("fault", "at", "detected after", "steps rolled back", "resumed after", "back to full size after"):
         table.add_column(heading, justify="left" if heading == "fault" else "right")
-    for failure in failures:
+    for failure in failures[:FAILURES_SHOWN]:
         table.add_row(
             f"{failure.kind} of {failure.node}",
             about_duration(failure.at_ns),
             _after(failure.at_ns, failure.detected_at_ns),
             *_costs(failure),
         )
+    more = len(failures) - FAILURES_SHOWN
+    if more > 0:
+        table.caption = f"and {more:,} more, which --json tells, and summary.json in the folder of --out"
+        table.caption_justify = "left"
     return table
 
 
@@ -98,6 +105,8 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
     ]
     if result.false_suspicions:
         rows.append(("false suspicions", f"{result.false_suspicions:,}"))
+    if result.wrong_numbers:
+        rows.append(("wrong numbers", f"{result.wrong_numbers:,} messages with a flipped bit that nobody noticed"))
     if result.checkpoints.saves:
         rows.insert(7, ("checkpoints", _checkpoints(result)))
     if speed_up is not None:
