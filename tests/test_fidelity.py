@@ -1047,3 +1047,17 @@ def test_what_is_lost_is_the_same_however_the_steps_before_were_played(at_ns: in
     # Losses are drawn by the number of a message on its connection, which those of a closed form have as well.
     lossy = {"kind": "drop", "source": "node0", "target": "switch", "at": f"{at_ns} ns", "probability": "50 %"}
     any_training(training("ring", nodes=3, steps=3, faults=[{**lossy, "lasts": "100 us"}]), None)
+
+
+def test_what_leaves_after_a_collective_in_closed_form_never_overtakes_it() -> None:
+    # node0's link gets faster while its commit is told, and the last segment of the ring before is still on its way.
+    faster = {"kind": "link_degrade", "source": "node0", "target": "switch", "latency": "1 ns", "lasts": "100 us"}
+    spares = {"name": "ring", "on_failure": "spares", "timeout": "5 ms", "set_aside": {"cooldown": "1 ms"}}
+    scenario = training(spares, nodes=3, steps=3, faults=[{**faster, "at": "2613097 ns"}])
+    any_training(scenario, None)
+    arrivals = [
+        event.fields["tag"]
+        for event in simulate(scenario, trace="messages").trace
+        if event.kind == "deliver" and event.node == "node1" and event.fields["source"] == "node0"
+    ]
+    assert arrivals.index("(3, 1)") < arrivals.index("(4, 'down')")

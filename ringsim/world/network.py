@@ -196,6 +196,7 @@ class Network:
 
     def _start(self, connection: Connection, transfer: Transfer) -> None:
         connection.current, size_bytes = transfer, transfer.size_bytes
+        transfer.after_ns = connection.arrives_ns
         connection.sent[size_bytes] = connection.sent.get(size_bytes, 0) + 1
         if transfer.life != connection.life:
             # A peer that has restarted knows of no old connection.
@@ -208,8 +209,7 @@ class Network:
             if duration_ns is None:
                 duration_ns = self.transmission_ns(connection, size_bytes)
             left_ns = connection.free_ns = transfer.left_ns = transfer.since_ns + duration_ns
-            before_ns = transfer.after_ns = connection.arrives_ns
-            arrival_ns = connection.arrives_ns = max(before_ns, left_ns + connection.route.latency_ns)
+            arrival_ns = connection.arrives_ns = max(transfer.after_ns, left_ns + connection.route.latency_ns)
             self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
             if connection.queue or transfer.on_left is not None:
                 self._watch_departure(connection)
@@ -334,6 +334,8 @@ class Network:
 
         def back() -> None:
             for one, (current, queue, free_ns, departure, arrives_ns) in zip(every, aside, strict=True):
+                if current is not None:  # It left after what was played again, and must not overtake that.
+                    current.after_ns = max(current.after_ns, one.arrives_ns)
                 one.arrives_ns = max(one.arrives_ns, arrives_ns)
                 if current is None and not queue:
                     one.free_ns = max(one.free_ns, free_ns)
