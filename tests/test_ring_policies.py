@@ -525,6 +525,13 @@ def test_a_ring_that_breaks_after_it_has_finished_the_step_of_another_ring():
     assert_promises_through(("peer_recovery", strategy, [*faults, crash("node1", {"step": 1})]))
 
 
+def test_rank_0_dies_when_others_have_finished_and_it_has_not():
+    strategy = {"timeout": "20 ms", "commit_every": 3, "set_aside": None, "checkpoint_every": 2}
+    finished = simulate(ring("elastic", [crash("node1", 3_324_705)], **strategy))
+    first = min(event.time_ns for event in select(finished.trace, "commit", step=finished.steps))
+    assert_promises_through(("elastic", strategy, [crash("node0", first + 1), crash("node1", 3_324_705)]))
+
+
 @settings(max_examples=25, **RANDOM)
 @given(troubles())
 def test_every_policy_keeps_its_promises_through_random_crashes(trouble):

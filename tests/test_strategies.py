@@ -73,7 +73,8 @@ def updates_of_the_end(events: Iterable[Event]) -> dict[int, int]:
     if not kept:  # nobody commits: all updates are of one generation
         return {event.fields["step"]: event.fields["generation"] for event in events if event.kind == "update"}
     generation = max(first)
-    step = kept[rank_0[generation], generation]
+    # Of the last one any member will do: rank 0 may have died when others had finished.
+    step = max(step for (_, where), step in kept.items() if where == generation)
     made = {}
     while True:
         made.update(dict.fromkeys(range(first[generation] + 1, step + 1), generation))
