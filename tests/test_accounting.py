@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from ringsim.accounting import history
 from ringsim.collectives.ring import segment_bounds
 from ringsim.learning.engine import Engine
 from ringsim.learning.sampler import Cursor, Sampler
-from ringsim.report.table import FAILURES_SHOWN, failure_table
+from ringsim.report.table import FAILURES_IN_A_CELL, FAILURES_SHOWN, compare_table, failure_table
 from ringsim.result import Failure, Outcome, Result
 from ringsim.scenario import Adam, Mlp, Synthetic, Task
 from ringsim.trace import Event
@@ -31,6 +33,7 @@ cluster: {nodes: 4, speed: 10 MFLOP/s, network: {bandwidth: 100 Mbit/s}}
 strategy: {name: ring, on_failure: elastic, commit_every: 2, timeout: 20 ms, set_aside: {cooldown: 1 ms}}
 """
 MS = 10**6
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def play(*faults: str, **options: Any) -> Result:
@@ -88,6 +91,19 @@ def test_of_very_many_failures_the_first_ones_are_shown() -> None:
     assert len(shown) == FAILURES_SHOWN + 1
     assert shown[-1].startswith("and 1,234 more")
     assert not any("more" in line for line in failure_lines([failure] * FAILURES_SHOWN))
+    assert f"shows the first {FAILURES_SHOWN}:" in (DOCS / "outputs.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("number", "more"), [(FAILURES_IN_A_CELL, ""), (FAILURES_IN_A_CELL + 1_234, ", and 1,234 more")]
+)
+def test_of_very_many_failures_a_cell_tells_the_first_ones(number: int, more: str) -> None:
+    failures = (Failure("node1", "crash", MS, None, 2 * MS, None, None, 0),) * number
+    printed = StringIO()
+    Console(file=printed, width=200).print(compare_table([("ring", replace(play(), failures=failures))]))
+    cells = dict(re.split(r" {2,}", line.strip()) for line in printed.getvalue().splitlines()[1:])
+    assert cells["detected after"] == ", ".join(["1 ms"] * FAILURES_IN_A_CELL) + more
+    assert cells["resumed after"] == ", ".join(["never"] * FAILURES_IN_A_CELL) + more
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:

@@ -1,10 +1,9 @@
-"""The two tables of docs/strategies.md, section "What a failure does", are what comes out: each row is played and read.
+"""The tables of docs/strategies.md that tell of failures are what comes out: each row is played and read.
 
 In the table of deaths a cell is a sentence, and `said` finds in it which outcomes it tells of. In that of the other
 faults a cell is a list of words, which the text under it defines. `words` says the same of a result. A row that is new
 in a table fails here until it has its faults in `DEATHS` or `FAULTS`. The tables of heartbeats and of checkpoints have
-figures, and are played too. What is not here: how long it takes, and whether
-the numbers are right (the tests of each policy).
+figures, and are played too. What is not here: whether the numbers are right (the tests of each policy).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ What is not here: figures that are not in `Result`, and the machine's form (`Res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,8 +16,9 @@ from ringsim.units import about_duration
 
 Rows = list[tuple[str, str]]
 
-# More failures than these are told by their number alone: nobody reads thousands of lines on a screen.
+# More failures than these are told by their number alone: nobody reads thousands on a screen. Lines, and in one cell.
 FAILURES_SHOWN = 40
+FAILURES_IN_A_CELL = 8
 
 
 def run_table(result: Result, speed_up: float | None = None) -> RenderableType:
@@ -131,8 +132,8 @@ def _compare_rows(result: Result) -> Rows:
         ("goodput", _goodput(result)),
         ("bytes sent", f"{result.bytes_sent:,}"),
         *shares,
-        ("detected after", _listed(_after(f.at_ns, f.detected_at_ns) for f in failures)),
-        ("resumed after", _listed(_costs(failure)[1] for failure in failures)),
+        ("detected after", _listed([_after(f.at_ns, f.detected_at_ns) for f in failures])),
+        ("resumed after", _listed([_costs(failure)[1] for failure in failures])),
         ("false suspicions", f"{result.false_suspicions:,}"),
         ("steps rolled back", f"{result.lost_work:,}"),
         ("samples repeated", f"{result.samples.repeated:,}"),
@@ -156,8 +157,9 @@ def _faults(result: Result) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none"
 
 
-def _listed(texts: Iterable[str]) -> str:
-    return ", ".join(texts) or "-"
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - FAILURES_IN_A_CELL
+    return ", ".join(texts[:FAILURES_IN_A_CELL]) + (f", and {more:,} more" if more > 0 else "") or "-"
 
 
 def strategy_words(result: Result, form: str) -> str:
