@@ -18,6 +18,7 @@ from worlds import cluster, crash, group_of, select, tell
 from ringsim import load, parse, simulate
 from ringsim.accounting import history
 from ringsim.collectives.ring import segment_bounds
+from ringsim.failures import Failures
 from ringsim.learning.engine import Engine
 from ringsim.learning.sampler import Cursor, Sampler
 from ringsim.report.table import FAILURES_IN_A_CELL, FAILURES_SHOWN, compare_table, failure_table
@@ -25,6 +26,7 @@ from ringsim.result import Failure, Outcome, Result
 from ringsim.scenario import Adam, Mlp, Synthetic, Task
 from ringsim.trace import Event
 from ringsim.world.mailbox import Mailbox
+from ringsim.world.played import Injected
 
 BASE = """\
 name: base
@@ -171,6 +173,23 @@ def test_an_update_that_the_broken_ring_still_finishes_is_no_resumption() -> Non
         late = [e for e in select(result.trace, "update", generation=0) if e.time_ns > failure.detected_at_ns]
         found += len(late)
     assert found, "some rank has all that it needs, and finishes after the first one has noticed"
+
+
+@pytest.mark.parametrize(("formed_ns", "resumed_ns"), [(40, 60), (15, None)])
+def test_a_step_that_another_ring_had_begun_is_taken_up_when_this_one_is_formed(
+    formed_ns: int, resumed_ns: int | None
+) -> None:
+    # Ring 1 finishes a step that ring 0 had begun, and breaks later. Was it formed for this death, or before it?
+    events = [
+        Event(10, "node1", "crash", {"notice": "reset"}),
+        Event(20, "node0", "peer_lost", {"peer": "node1"}),
+        Event(formed_ns, "node0", "world", {"generation": 1, "members": ["node0", "node2"]}),
+        Event(60, "node0", "update", {"step": 2, "generation": 1, "world_size": 2}),
+        Event(90, "node0", "collective_abort", {"plan": "ring_all_reduce", "sequence": 0, "generation": 1}),
+    ]
+    events.sort(key=lambda event: event.time_ns)
+    death = Injected(number=0, struck="node1", ranks=("node1",), at_ns=10, ended_at_ns=None)
+    assert Failures(events, (), full_size=3).of("crash", death).resumed_at_ns == resumed_ns
 
 
 def test_word_of_a_newcomer_who_is_in_the_ring_by_now_is_not_taken_for_another() -> None:
