@@ -1170,6 +1170,24 @@ def test_the_trace_does_not_depend_on_the_order_in_which_simpy_breaks_ties(scrip
         assert script.play(shuffle_ties=seed).lines == expected
 
 
+EMPTY_BESIDE_ANOTHER = {
+    "two empty ones, one after the other": (("node1", 1, False), ("node2", 0, False), ("node2", 0, True)),
+    "an empty one to somebody who dies": (("node1", 1, False), ("node2", 0, True)),
+    "an empty one before another": (("node1", 0, False), ("node2", 0, False), ("node2", 1, False), ("node2", 0, False)),
+}
+
+
+@pytest.mark.parametrize("target_dies", [False, True])
+@pytest.mark.parametrize("messages", EMPTY_BESIDE_ANOTHER.values(), ids=EMPTY_BESIDE_ANOTHER)
+def test_an_empty_message_leaves_at_once_whoever_else_is_on_its_links(messages, target_dies):
+    # Who came to the links first is an accident: the empty message must not be held up by the other, nor overtaken.
+    faults = (crash("node0", 0),) if target_dies else ()
+    actions = tuple(("send", source, "node0", size, flag) for source, size, flag in messages)
+    script = Script(3, 0, 0, False, actions, faults)
+    expected = script.play().lines
+    assert all(script.play(shuffle_ties=seed).lines == expected for seed in range(20))
+
+
 @settings(max_examples=40, deadline=None)
 @given(scripts())
 def test_playing_twice_gives_the_same_trace(script):

@@ -182,11 +182,16 @@ class Network:
             self.announce(connection.route.resources)
         connection.count += 1
         transfer.number = connection.count
-        if connection.queue or connection.free_ns > self.clock.now_ns:
+        if connection.queue or connection.free_ns > self.clock.now_ns or self._is_leaving(connection):
             connection.queue.append(transfer)
             self._watch_departure(connection)
         else:
             self._start(connection, transfer)
+
+    def _is_leaving(self, connection: Connection) -> bool:
+        """Say whether its current message leaves at this very instant, if nobody comes to its route before."""
+        current = connection.current
+        return current is not None and current.left_ns == self.clock.now_ns and not current.has_left
 
     def call_when_left(self, transfer: Transfer, call: Callable[[], None]) -> None:
         """Call `call` when the last byte of a message that has not left yet leaves."""
@@ -203,11 +208,10 @@ class Network:
             connection.life = transfer.life
             connection.window = self._window(connection.source, connection.target)
         self._wire(transfer, +1)
-        if connection.is_plain and self._sharing.occupy(connection.route.resources, transfer):
+        duration_ns = self.transmission_ns(connection, size_bytes) if connection.is_plain else None
+        # An empty message takes nothing of its links, so it leaves at once, whoever else is on them.
+        if duration_ns == 0 or (duration_ns and self._sharing.occupy(connection.route.resources, transfer)):
             transfer.since_ns = self.clock.now_ns
-            duration_ns = connection.durations.get(size_bytes)
-            if duration_ns is None:
-                duration_ns = self.transmission_ns(connection, size_bytes)
             left_ns = connection.free_ns = transfer.left_ns = transfer.since_ns + duration_ns
             arrival_ns = connection.arrives_ns = max(transfer.after_ns, left_ns + connection.route.latency_ns)
             self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
@@ -453,8 +457,9 @@ class Network:
         elif transfer.rest is not None:
             passed_bytes += transfer.passed // (8 * NANO)
         elif transfer.left_ns < NEVER:
-            # It was alone until now.
-            self._sharing.vacate(connection.route.resources)
+            # It was alone until now, or is empty and takes nothing.
+            if transfer.left_ns > transfer.since_ns:
+                self._sharing.vacate(connection.route.resources)
             connection.arrives_ns = transfer.after_ns
             elapsed_ns = self.clock.now_ns - transfer.since_ns
             passed_bytes = elapsed_ns * connection.route.capacity // (8 * NANO)
