@@ -965,6 +965,9 @@ STRATEGIES: dict[str, Mapping[str, Any]] = {
     "wait": {"name": "ring", "on_failure": "wait", "commit_every": 2, "timeout": "5 ms"},
     "spares": {"name": "ring", "on_failure": "spares", "set_aside": {"cooldown": "1 ms"}, "timeout": "5 ms"},
     "peer recovery": {"name": "ring", "on_failure": "peer_recovery", "set_aside": {"cooldown": "1 ms"}},
+    "tree": {"name": "ring", "on_failure": "elastic", "collective": "tree", "set_aside": {"cooldown": "1 ms"}},
+    "halving": {"name": "ring", "on_failure": "wait", "collective": "halving_doubling", "timeout": "5 ms"},
+    "groups": {"name": "ring", "on_failure": "elastic", "collective": "hierarchical", "timeout": "3 ms"},
     "ring with heartbeats": {
         "name": "ring",
         "on_failure": "abort",

@@ -1,9 +1,10 @@
-"""The tables of docs/strategies.md that tell of failures are what comes out: each row is played and read.
+"""The tables of docs/strategies.md that are what comes out: each row is played and read.
 
 In the table of deaths a cell is a sentence, and `said` finds in it which outcomes it tells of. In that of the other
 faults a cell is a list of words, which the text under it defines. `words` says the same of a result. A row that is new
-in a table fails here until it has its faults in `DEATHS` or `FAULTS`. The tables of heartbeats and of checkpoints have
-figures, and are played too. What is not here: whether the numbers are right (the tests of each policy).
+in a table fails here until it has its faults in `DEATHS` or `FAULTS`. The tables of heartbeats, of checkpoints and of
+collectives have figures, and are played too. What is not here: whether the numbers are right (the tests of each
+policy).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from worlds import US, crash, select, training
 
 from ringsim import load
 from ringsim.result import Outcome, Result
+from ringsim.scenario.strategy import AllReduceName
 from ringsim.simulation import simulate
 
 TABLES = Path(__file__).parents[1] / "docs" / "strategies.md"
@@ -447,3 +449,14 @@ def test_the_table_of_checkpoints() -> None:
         assert row["updates made in vain"] == str(result.lost_work)
         assert row["all saves took"] == as_in(row["all saves took"], result.checkpoints.saving_ns)
         assert row["run"] == as_in(row["run"], result.virtual_time_ns)
+
+
+def test_the_table_of_collectives() -> None:
+    rows = table("8 machines in two racks", "`order: listed`")
+    assert [row["8 machines in two racks"] for row in rows] == [f"`{name}`" for name in get_args(AllReduceName)]
+    for row in rows:
+        name = settings_in(row["8 machines in two racks"])
+        for order in ("listed", "topology"):
+            overrides = [f"strategy.collective={name}", f"strategy.order={order}"]
+            time_ns = simulate(load("rack_order", overrides).scenario).virtual_time_ns
+            assert row[f"`order: {order}`"] == as_in(row[f"`order: {order}`"], time_ns)

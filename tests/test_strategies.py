@@ -838,6 +838,7 @@ def crashes(draw, most: int = 4):
 policies = st.fixed_dictionaries(
     {
         "commit_every": st.sampled_from([1, 2, 3]),
+        "collective": st.sampled_from(["ring", "ring", "tree", "halving_doubling", "hierarchical"]),
         "min_workers": st.sampled_from([1, 2, RANKS]),
         # The two shorter ones are less than a step's computation takes: the living are suspected too.
         "timeout": st.sampled_from(["100 us", "1 ms", "20 ms", "20 ms"]),

@@ -21,10 +21,13 @@ class Local(Settings):
     name: Literal["local"]
 
 
+AllReduceName = Literal["ring", "tree", "halving_doubling", "hierarchical"]
+
 _ORDER: Any = Field(
     default="listed",
     description="of the ranks in the ring: as the cluster lists them, or so that neighbours are near each other",
 )
+_COLLECTIVE: Any = Field(default="ring", description="how the gradients are added up: which all-reduce")
 _BUCKET_SIZE: Any = Field(
     default=None,
     description="all-reduce so many bytes of the gradient as soon as they are there; default: all at the end",
@@ -78,6 +81,7 @@ class RingAbort(Settings):
     on_failure: Literal["abort"] = "abort"
     timeout: Patience | None = Field(None, description="give up a receive after so long; default: never")
     heartbeat: NeighbourHeartbeat | None = _HEARTBEAT
+    collective: AllReduceName = _COLLECTIVE
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -102,6 +106,7 @@ class RingElastic(Settings):
     set_aside: SetAside | None = _SET_ASIDE
     timeout: Patience | None = _TIMEOUT
     heartbeat: Heartbeat | None = _HEARTBEAT
+    collective: AllReduceName = _COLLECTIVE
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -117,6 +122,7 @@ class RingWait(Settings):
     reset_limit: int = _RESET_LIMIT
     timeout: Patience | None = Field(30 * 10**9, description="give up a neighbour in a collective after so long")
     heartbeat: Heartbeat | None = _HEARTBEAT
+    collective: AllReduceName = _COLLECTIVE
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -136,6 +142,7 @@ class RingSpares(Settings):
     set_aside: SetAside | None = _SET_ASIDE
     timeout: Patience | None = _TIMEOUT
     heartbeat: Heartbeat | None = _HEARTBEAT
+    collective: AllReduceName = _COLLECTIVE
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE
     cycle_time: PositiveDuration | None = _CYCLE_TIME
@@ -156,7 +163,8 @@ class RingPeerRecovery(Settings):
     order: Literal["listed", "topology"] = _ORDER
 
 
-# Those that re-form the ring at a rendezvous; and all rings.
+# Those that may all-reduce in buckets, and not only in a ring; those that re-form it at a rendezvous; and all.
+BucketedRing = RingAbort | RingElastic | RingWait | RingSpares
 ElasticRing = RingElastic | RingWait | RingSpares | RingPeerRecovery
 AnyRing = RingAbort | ElasticRing
 

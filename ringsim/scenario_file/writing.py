@@ -165,6 +165,7 @@ _SEVERAL = """\
   # parameter_server, on_failure: wait (for ever), timeout (drop who is late) or backup (with backups: so many pushes of
   # a step are not waited for), and server: {speed, bandwidth, latency; checkpoint_every (5 updates) or replicas (2)}
   #on_failure: elastic
+  #collective: tree  # ring: add the gradients up by ring (the default), tree, halving_doubling or hierarchical
   #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
   #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
   #order: topology  # neighbours in the ring are near each other; default: as listed

@@ -24,7 +24,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ringsim.learning.engine import Engine
-from ringsim.scenario import AnyRing, RingPeerRecovery, Scenario, share
+from ringsim.scenario import BucketedRing, Scenario, share
 
 _NUMBER_BYTES = 4  # a float32
 _S = 10**9
@@ -54,8 +54,7 @@ class Bucket:
 def plan(scenario: Scenario, engine: Engine) -> tuple[Bucket, ...]:
     """Return the buckets of a scenario's gradient in the order in which they are closed; without settings, one."""
     settings = scenario.strategy
-    assert isinstance(settings, AnyRing)
-    assert not isinstance(settings, RingPeerRecovery), "that policy keeps the gradient in one piece"
+    assert isinstance(settings, BucketedRing), "peer recovery keeps the gradient in one piece"
     layers = [
         LayerWork(piece.stop - piece.start, layer.flop)
         for piece, layer in zip(engine.layout.slices, engine.model.layers, strict=True)

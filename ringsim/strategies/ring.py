@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.vectors import join
 from ringsim.node import Group, Member, Node, Operation, Started
+from ringsim.plan import Plan
 from ringsim.scenario import AnyRing, Host, RingAbort, Scenario, full_size, rank_names, worker_shares
 from ringsim.strategies import detection
+from ringsim.strategies.all_reduce import all_reduce
 from ringsim.strategies.buckets import Bucket, parts, plan
 from ringsim.strategies.training import Deployment, Role, State, Training
 from ringsim.topology import Routes, build, ring_order
@@ -35,7 +36,8 @@ def deploy(scenario: Scenario) -> Deployment:
     assert isinstance(settings, RingAbort)
     shares = shares_in_ring_order(scenario)
     group = Group(0, tuple(Member(name, 0) for name in shares))
-    run = partial(worker, group=group, scenario=scenario, settings=settings)
+    collective = all_reduce(scenario, group)
+    run = partial(worker, group=group, collective=collective, scenario=scenario, settings=settings)
     return Deployment([Role(name, run) for name in shares], shares)
 
 
@@ -56,19 +58,20 @@ def shares_in_ring_order(scenario: Scenario, machines: Sequence[Host] = ()) -> d
     return {rank: shares[rank] for rank in (*ordered, *(name for name, _ in ranks[members:]))}
 
 
-def worker(node: Node, training: Training, group: Group, scenario: Scenario, settings: RingAbort) -> Operation[State]:
+def worker(
+    node: Node, training: Training, group: Group, collective: Plan, scenario: Scenario, settings: RingAbort
+) -> Operation[State]:
     """Train to the end, in step with the others."""
     node.join(group)
     detection.watch_neighbours(node, settings.heartbeat)
-    all_reduce = RingAllReduce(settings.timeout)
     state, buckets = training.initial(), plan(scenario, training.engine)
     while not training.is_finished(state):
-        state = yield from train_step(node, training, state, all_reduce, buckets)
+        state = yield from train_step(node, training, state, collective, buckets)
     return state
 
 
 def train_step(
-    node: Node, training: Training, state: State, all_reduce: RingAllReduce, buckets: Sequence[Bucket]
+    node: Node, training: Training, state: State, collective: Plan, buckets: Sequence[Bucket]
 ) -> Operation[State]:
     """Compute, all-reduce each bucket as soon as the backward pass has produced it, update."""
     group = node.group
@@ -79,7 +82,7 @@ def train_step(
     for flop, bucket in zip(before, buckets, strict=True):
         if flop or not sums:  # Several buckets may be there at one instant.
             yield from node.compute(flop, continues=bool(sums))
-        sums.append(node.start(all_reduce, batch.weight * gradient.value().array[bucket.part]))
+        sums.append(node.start(collective, batch.weight * gradient.value().array[bucket.part]))
     if rest:
         yield from node.compute(rest, continues=True)
     training.taken(node, state, batch, group, gradient)

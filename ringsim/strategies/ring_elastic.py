@@ -22,11 +22,11 @@ from __future__ import annotations
 from functools import partial
 
 from ringsim.collectives.broadcast import Broadcast
-from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout
 from ringsim.node import Node, Operation
 from ringsim.scenario import RingElastic, RingSpares, RingWait, Scenario
 from ringsim.strategies import detection
+from ringsim.strategies.all_reduce import all_reduce
 from ringsim.strategies.buckets import plan
 from ringsim.strategies.lobby import Rules
 from ringsim.strategies.membership import Ring, Standing, newcomer_waits, register
@@ -58,7 +58,7 @@ def worker(
     node: Node, training: Training, scenario: Scenario, settings: RingElastic | RingWait | RingSpares
 ) -> Operation[State | GaveUp | None]:
     """Train to the end in whatever ring there is."""
-    all_reduce, buckets = RingAllReduce(settings.timeout), plan(scenario, training.engine)
+    buckets = plan(scenario, training.engine)
     state = committed = training.initial()
     has_state, accused = node.incarnation == 0, None
     detection.report(node, settings.heartbeat)
@@ -73,6 +73,7 @@ def worker(
         if not isinstance(answer, Ring):
             return answer if isinstance(answer, GaveUp) else committed if answer.is_result_of(node) else None
         node.join(answer.group)
+        collective = all_reduce(scenario, answer.group)
         has_state, accused = answer.has_state(node.name), None
         detection.watch_neighbours(node, settings.heartbeat)
         try:
@@ -81,7 +82,7 @@ def worker(
             committed = yield from _take_from_rank_0(node, training, committed, settings.timeout)
             state, has_state = training.restore(node, state, committed, node.group), True
             while not training.is_finished(state):
-                state = yield from train_step(node, training, state, all_reduce, buckets)
+                state = yield from train_step(node, training, state, collective, buckets)
                 if state.step % settings.commit_every == 0 or training.is_finished(state):
                     committed = training.commit(node, state, node.group)
                 yield from save_if_due(node, training, state, settings.checkpoint_every)
