@@ -392,12 +392,22 @@ class Network:
         connection.durations.clear()
         connection.is_plain = self._is_plain(connection)
         transfer = connection.current
-        if not route.is_open and transfer is not None and transfer.task is not None:
+        if transfer is not None and transfer.task is None and self._is_leaving(connection):
+            self._begin_anew(connection, transfer)
+        elif not route.is_open and transfer is not None and transfer.task is not None:
             amount = transfer.task.amount
             passed = self._sharing.stop(transfer.task)
             transfer.task, transfer.rest = None, amount - passed
             transfer.passed += passed
             self._hold_up(connection)
+
+    def _begin_anew(self, connection: Connection, transfer: Transfer) -> None:
+        """An empty message was to leave at this instant by links that are not what they were."""
+        self.clock.cancel(transfer)
+        self.clock.cancel(connection.departure)
+        transfer.left_ns = NEVER
+        connection.arrives_ns = transfer.after_ns
+        self._flow(connection, transfer)
 
     def _hold_up(self, connection: Connection) -> None:
         connection.free_ns = NEVER
