@@ -46,6 +46,25 @@ def test_a_step_takes_the_computation_and_the_textbook_time_of_its_collective(co
     assert predicted_ns <= update_times(result)[0] - COMPUTE_NS <= predicted_ns + 2 * nodes
 
 
+BUSIEST = {  # by collective and N, in bytes for S = 64: the columns of the table in docs/strategies.md
+    ("ring", 4): 96,
+    ("ring", 8): 112,
+    ("tree", 4): 128,
+    ("tree", 6): 192,
+    ("tree", 8): 192,
+    ("halving_doubling", 6): 96 + 64,
+    ("halving_doubling", 8): 112,
+    ("hierarchical", 4): 96,
+    ("hierarchical", 8): 112,
+}
+
+
+@pytest.mark.parametrize(("collective", "nodes"), BUSIEST)
+def test_the_busiest_worker_sends_as_many_bytes_as_the_docs_say(collective: str, nodes: int) -> None:
+    result = simulate(training(by(collective), nodes=nodes, steps=3, dataset={**SIXTEEN, "samples": 480}))
+    assert max(node.payload_bytes_sent for node in result.nodes) == 3 * BUSIEST[collective, nodes]
+
+
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5, 6])
 @pytest.mark.parametrize("collective", COLLECTIVES)
 def test_every_collective_trains_as_one_machine_does(collective: str, nodes: int) -> None:

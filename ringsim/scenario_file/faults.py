@@ -220,10 +220,10 @@ def _check_segment(scenario: Scenario, segment: int | None, path: Path) -> Itera
     strategy = scenario.strategy
     if segment is None or not isinstance(strategy, AnyRing):
         return
-    if isinstance(strategy, BucketedRing) and (
-        strategy.bucket_size or strategy.cycle_time or strategy.collective != "ring"
-    ):
-        return  # How many buckets there are follows from the model; elsewhere each rank has a number of its own.
+    if isinstance(strategy, BucketedRing) and (strategy.bucket_size or strategy.cycle_time):
+        return  # How many buckets there are, and so how many messages, follows from the model.
+    if isinstance(strategy, BucketedRing) and strategy.collective != "ring":
+        return  # Not every rank receives as many messages as the others.
     ranks = full_size(scenario)
     last = 2 * (ranks - 1)
     if segment > last:

@@ -4,14 +4,16 @@
     node1  ▓▓ gradient ▓▓ ░░ all-reduce ░░ update ▓▓ gradient ▓▓ ░░ ...
 
     1  every rank computes the mean gradient over its own samples
-    2  it weighs it by its share of the step's samples, and all add theirs up in the ring: the weighted mean
+    2  it weighs it by its share of the step's samples, and all add theirs up in the ring, or by the all-reduce that
+       `collective` names: the weighted mean
     3  every rank applies the same update to the same parameters, so all replicas stay equal
 
-Cost of a step: the slowest rank's computation, then 2(N-1) (path latency + ceil(8 S/N / bandwidth)) for S bytes. In
-buckets, the pieces of the gradient that are there early are added up during the rest of the computation; each is cut
-into segments of its own, so the sum's last bits are others. One death ends the job for all, as in plain MPI: nobody
-here catches PeerLost. What is not here: which buckets (`buckets.py`), and going on without the dead
-(`ring_elastic.py`, `ring_peer_recovery.py`).
+Cost of a step: the slowest rank's computation, then 2(N-1) (path latency + ceil(8 S/N / bandwidth)) for S bytes; that
+of the other all-reduces stands in their files. In buckets, the pieces of the gradient that are there early are added up
+during the rest of the computation; each is cut into segments of its own, so the sum's last bits are others. One death
+ends the job for all, as in plain MPI: nobody here catches PeerLost. What is not here: which all-reduce
+(`all_reduce.py`), which buckets (`buckets.py`), and going on without the dead (`ring_elastic.py`,
+`ring_peer_recovery.py`).
 """
 
 from __future__ import annotations

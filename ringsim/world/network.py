@@ -250,11 +250,7 @@ class Network:
 
     def displaced(self, transfer: Transfer) -> Task:
         """A message was alone on its route, and is not any more: nobody knows now when it will have left."""
-        connection = transfer.connection
-        self.clock.cancel(transfer)
-        self.clock.cancel(connection.departure)
-        connection.free_ns = transfer.left_ns = NEVER
-        connection.arrives_ns = transfer.after_ns
+        self._take_back(transfer)
         transfer.task = self._task(transfer, wire_size_bytes(self.settings.transport, transfer.size_bytes))
         transfer.task.since_ns = transfer.since_ns
         return transfer.task
@@ -393,7 +389,8 @@ class Network:
         connection.is_plain = self._is_plain(connection)
         transfer = connection.current
         if transfer is not None and transfer.task is None and self._is_leaving(connection):
-            self._begin_anew(connection, transfer)
+            self._take_back(transfer)  # It is empty: others have been displaced just now.
+            self._flow(connection, transfer)
         elif not route.is_open and transfer is not None and transfer.task is not None:
             amount = transfer.task.amount
             passed = self._sharing.stop(transfer.task)
@@ -401,13 +398,13 @@ class Network:
             transfer.passed += passed
             self._hold_up(connection)
 
-    def _begin_anew(self, connection: Connection, transfer: Transfer) -> None:
-        """An empty message was to leave at this instant by links that are not what they were."""
+    def _take_back(self, transfer: Transfer) -> None:
+        """When a message will have left was known, and is not any more."""
+        connection = transfer.connection
         self.clock.cancel(transfer)
         self.clock.cancel(connection.departure)
-        transfer.left_ns = NEVER
+        connection.free_ns = transfer.left_ns = NEVER
         connection.arrives_ns = transfer.after_ns
-        self._flow(connection, transfer)
 
     def _hold_up(self, connection: Connection) -> None:
         connection.free_ns = NEVER
