@@ -1,14 +1,15 @@
 """From the events of a trace to what people ask: which updates count, what became of the samples, what saving cost.
 
 Everything here is a pure function of the events, so that anybody can recount it from trace.jsonl. A step is told apart
-by (generation, step): after a rollback the same step is executed again, in a later generation of the ring. What is not
-here: what a failure cost (`failures.py`), and bytes and node times, which the world counts itself.
+by (generation, step): after a rollback the same step is executed again, in a later generation of the ring. An update is
+of all batches of the step before it, unless it names its own: where workers are not in step. What is not here: what a
+failure cost (`failures.py`), and bytes and node times, which the world counts itself.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringsim.result import Checkpoints, EpochSamples, Samples, StepRow
@@ -58,7 +59,7 @@ def history(events: Sequence[Event]) -> dict[int, int]:
 
 def count_samples(events: Sequence[Event]) -> tuple[EpochSamples, ...]:
     """Return, for each epoch that was begun, how many samples were counted, repeated and lost."""
-    made = history(events)
+    made, contents = history(events), contents_of(events)
     counted: dict[int, Counter[int]] = defaultdict(Counter)  # by epoch: how often each sample
     computed: dict[int, Counter[int]] = defaultdict(Counter)
     handed_out: dict[int, set[int]] = defaultdict(set)
@@ -66,8 +67,8 @@ def count_samples(events: Sequence[Event]) -> tuple[EpochSamples, ...]:
         handed_out[batch.epoch].update(batch.samples)
         for _ in range(batch.times_computed):
             computed[batch.epoch].update(batch.samples)
-        generation, step = batch.step
-        if made.get(step + 1) == generation and not batch.dropped:
+        update = contents.update_with(batch.worker, batch.step)
+        if update is not None and made.get(update) == batch.step[0] and not batch.dropped:
             counted[batch.epoch].update(batch.samples)
     return tuple(
         EpochSamples(
@@ -86,6 +87,41 @@ def total_samples(epochs: Iterable[EpochSamples]) -> Samples:
     return Samples(sum(row.counted for row in rows), sum(row.repeated for row in rows), sum(row.lost for row in rows))
 
 
+@dataclass(frozen=True)
+class Contents:
+    """Which batches are in which update, of those updates that name them: (generation, update) -> (worker, step)s."""
+
+    named: Mapping[Step, Sequence[tuple[str, int]]]
+    where: Mapping[tuple[str, Step], int]  # (worker, (generation, step)) -> update
+
+    def update_with(self, worker: str, step: Step) -> int | None:
+        """Return the number of the update that a batch is in; None if the one that could be names others."""
+        if (worker, step) in self.where:
+            return self.where[worker, step]
+        generation, number = step
+        return None if self.named and (generation, number + 1) in self.named else number + 1
+
+
+def contents_of(events: Iterable[Event]) -> Contents:
+    """Return which batches the updates name. Several nodes may tell of one update, each of what it has in it.
+
+    >>> update = lambda node, batches: Event(0, node, "update", {"step": 1, "generation": 0, "batches": batches})
+    >>> contents = contents_of([update("a", [["a", 0]]), update("b", [["b", 0]])])
+    >>> contents.named, contents.update_with("b", (0, 0)), contents.update_with("c", (0, 0))
+    ({(0, 1): [('a', 0), ('b', 0)]}, 1, None)
+    """
+    named: dict[Step, list[tuple[str, int]]] = {}
+    where: dict[tuple[str, Step], int] = {}
+    for event in events:
+        if event.kind == "update" and "batches" in event.fields:
+            generation, number = event.fields["generation"], event.fields["step"]
+            batches = named.setdefault((generation, number), [])
+            for worker, step in event.fields["batches"]:
+                batches.append((worker, step))
+                where[worker, (generation, step)] = number
+    return Contents(named, where)
+
+
 @dataclass
 class _Batch:
     """What one worker was given in one step, and how often it computed a gradient of it.
@@ -93,6 +129,7 @@ class _Batch:
     A gradient that is carried into a later generation is a batch of that one too, which is not computed again.
     """
 
+    worker: str
     step: Step
     epoch: int
     samples: tuple[int, ...]
@@ -108,22 +145,28 @@ def _batches(events: Sequence[Event]) -> Iterator[_Batch]:
             step = (fields["generation"], fields["step"])
             worker = fields["worker"] if event.kind == "dropped" else event.node
             # A worker that restarts within a step is given the same samples again.
-            batch = batches.setdefault((worker, step), _Batch(step, fields["epoch"], tuple(fields["samples"])))
+            batch = batches.setdefault((worker, step), _Batch(worker, step, fields["epoch"], tuple(fields["samples"])))
             batch.dropped = batch.dropped or event.kind == "dropped"
     for event in events:
         if event.kind == "loss":
-            batches[event.node, (event.fields["generation"], event.fields["step"])].times_computed += 1
+            batches[_whose(event), (event.fields["generation"], event.fields["step"])].times_computed += 1
     return iter(batches.values())
+
+
+def _whose(loss: Event) -> str:
+    """Return whose batch a loss is of: another node's, where a pipeline's last stage computes what its first began."""
+    return str(loss.fields.get("worker", loss.node))
 
 
 def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
     """Return one row for each executed update, in order of virtual time."""
-    made = history(events)
-    losses = _losses(events)
+    made, contents = history(events), contents_of(events)
+    losses = _losses(events, contents)
     evaluations: dict[Step, Event] = {}
     rates: dict[Step, float] = {}
     updates: dict[Step, list[Event]] = defaultdict(list)
     begun: dict[Step, int] = {}
+    begun_by: dict[tuple[str, Step], int] = {}
     for event in events:
         if event.kind in ("evaluation", "rate", "update", "step_begin", "carry"):
             step = (event.fields["generation"], event.fields["step"])
@@ -134,20 +177,21 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
             elif event.kind == "update":
                 updates[step].append(event)
             else:
-                begun[step] = event.fields["epoch"]
+                begun[step] = begun_by[event.node, step] = event.fields["epoch"]
     rows = []
     for (generation, number), reports in updates.items():
-        before = (generation, number - 1)
+        before, batches = (generation, number - 1), contents.named.get((generation, number))
+        epoch = begun[before] if not batches else begun_by[batches[0][0], (generation, batches[0][1])]
         evaluation = evaluations.get((generation, number))
         rows.append(
             StepRow(
                 step=number,
                 generation=generation,
-                epoch=begun[before],
+                epoch=epoch,
                 virtual_time_ns=max(event.time_ns for event in reports),
-                loss=_mean_loss(losses[before]),
+                loss=_mean_loss(losses[generation, number]),
                 learning_rate=rates.get((generation, number)),
-                world_size=reports[0].fields["world_size"],
+                world_size=reports[0].fields["world_size"] if batches is None else len(batches),
                 test_loss=None if evaluation is None else evaluation.fields["loss"],
                 accuracy=None if evaluation is None else evaluation.fields["accuracy"],
                 committed=made.get(number) == generation,
@@ -156,12 +200,12 @@ def step_rows(events: Sequence[Event]) -> tuple[StepRow, ...]:
     return tuple(sorted(rows, key=lambda row: (row.virtual_time_ns, row.generation, row.step)))
 
 
-def _losses(events: Sequence[Event]) -> dict[Step, list[Event]]:
-    """Return the losses that each step is made of: those of its own ring, and those of gradients carried into it.
+def _losses(events: Sequence[Event], contents: Contents) -> dict[Step, list[Event]]:
+    """Return the losses that each update is made of: those of its own ring, and those of gradients carried into it.
 
     >>> loss = Event(5, "a", "loss", {"step": 3, "epoch": 0, "generation": 0, "samples": 8, "loss": 0.5})
     >>> carry = Event(9, "a", "carry", {"step": 3, "epoch": 0, "generation": 1, "from_generation": 0, "samples": [4]})
-    >>> [found.fields["loss"] for found in _losses([loss, carry])[1, 3]]
+    >>> [found.fields["loss"] for found in _losses([loss, carry], contents_of([]))[1, 4]]
     [0.5]
     """
     dropped = {
@@ -172,14 +216,17 @@ def _losses(events: Sequence[Event]) -> dict[Step, list[Event]]:
     told: dict[tuple[str, int, int], Event] = {}
     losses: dict[Step, list[Event]] = defaultdict(list)
     for event in events:
-        fields = event.fields
-        if event.kind == "loss":
-            told[event.node, fields["generation"], fields["step"]] = event
-            if (event.node, fields["generation"], fields["step"]) not in dropped:
-                losses[fields["generation"], fields["step"]].append(event)
-        elif event.kind == "carry":
-            before = told[event.node, fields["from_generation"], fields["step"]]
-            losses[fields["generation"], fields["step"]].append(before)
+        if event.kind not in ("loss", "carry"):
+            continue
+        generation, step = event.fields["generation"], event.fields["step"]
+        if event.kind == "carry":
+            losses[generation, step + 1].append(told[event.node, event.fields["from_generation"], step])
+            continue
+        worker = _whose(event)
+        told[worker, generation, step] = event
+        update = contents.update_with(worker, (generation, step))
+        if update is not None and (worker, generation, step) not in dropped:
+            losses[generation, update].append(event)
     return losses
 
 

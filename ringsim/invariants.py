@@ -30,10 +30,7 @@ from ringsim.promises import MAY_DROP, PROMISES, Losses, policy
 from ringsim.result import TIMES, EpochSamples, Outcome, Result
 from ringsim.scenario import (
     RENDEZVOUS,
-    global_batch_size,
     train_size,
-    worker_names,
-    worker_shares,
 )
 from ringsim.trace import Event
 
@@ -148,7 +145,8 @@ class _Ledger:
     """A run's steps, and the updates of each generation's history."""
 
     steps: Mapping[_Key, _Step]
-    computed: tuple[tuple[_Key, str], ...]  # gradients
+    begun: Mapping[tuple[str, _Key], _Step]  # what each worker began (or was given up), by its own steps
+    computed: tuple[tuple[str, _Key], ...]  # gradients
     histories: Mapping[int, Mapping[int, int]]  # generation -> update -> the generation that made it
     positions: Mapping[_Key, int]  # how many samples of its epoch were taken before a step
 
@@ -161,7 +159,8 @@ class _Ledger:
 @functools.lru_cache(maxsize=1)
 def _ledger(result: Result) -> _Ledger:
     steps: dict[_Key, _Step] = {}
-    computed: list[tuple[_Key, str]] = []
+    begun: dict[tuple[str, _Key], _Step] = {}
+    computed: list[tuple[str, _Key]] = []
     for kind in ("step_begin", "dropped", "loss", "update"):
         for event in (one for one in result.trace if one.kind == kind):
             fields = event.fields
@@ -171,12 +170,14 @@ def _ledger(result: Result) -> _Ledger:
                 worker = fields.get("worker", event.node)
                 step.batches[worker] = tuple(fields["samples"])
                 step.dropped |= {worker} if kind == "dropped" else set()
+                begun[worker, key] = _Step(fields["epoch"], {worker: step.batches[worker]})
             elif kind == "loss":
-                computed.append((key, event.node))
-            else:
+                computed.append((fields.get("worker", event.node), key))
+            elif "batches" not in fields:
                 if key not in steps:
                     _inherit(steps, key)
                 steps[key].world_size = fields["world_size"]
+    steps.update(_named(result, begun))
     # In order, because one may go on with what the one before it went on with. (It may be told of first.)
     for key in sorted(key for key, step in steps.items() if not step.contributors):
         _inherit(steps, key)
@@ -188,7 +189,25 @@ def _ledger(result: Result) -> _Ledger:
             step = steps[maker, update - 1]
             positions[generation, update - 1] = taken[step.epoch]
             taken[step.epoch] += step.size
-    return _Ledger(steps, tuple(computed), histories, positions)
+    return _Ledger(steps, begun, tuple(computed), histories, positions)
+
+
+def _named(result: Result, begun: Mapping[tuple[str, _Key], _Step]) -> dict[_Key, _Step]:
+    """Return the steps of updates that name the batches in them, because workers are not in step with each other."""
+    steps: dict[_Key, _Step] = {}
+    for event in result.trace:
+        if event.kind != "update" or "batches" not in event.fields:
+            continue
+        generation = event.fields["generation"]
+        for worker, number in event.fields["batches"]:
+            batch = begun[worker, (generation, number)]
+            step = steps.setdefault((generation, event.fields["step"] - 1), _Step(batch.epoch, world_size=0))
+            assert worker not in step.batches, f"{worker} is in update {event.fields['step']} twice"
+            step.batches.update(batch.batches)
+        steps[generation, event.fields["step"] - 1].world_size = len(
+            steps[generation, event.fields["step"] - 1].batches
+        )
+    return steps
 
 
 def _inherit(steps: dict[_Key, _Step], key: _Key) -> None:
@@ -272,10 +291,11 @@ def _as_reported(result: Result, ledger: _Ledger) -> str | None:
     handed_out: dict[int, set[int]] = defaultdict(set)
     computed: dict[int, list[int]] = defaultdict(list)
     counted: Counter[int] = Counter()
-    for step in ledger.steps.values():
+    for step in ledger.begun.values():
         handed_out[step.epoch].update(*step.batches.values())
-    for key, worker in ledger.computed:
-        computed[ledger.steps[key].epoch].extend(ledger.steps[key].batches[worker])
+    for place in ledger.computed:
+        step = ledger.begun[place]
+        computed[step.epoch].extend(*step.batches.values())
     for step in ledger.history():
         counted[step.epoch] += sum(len(step.batches[worker]) for worker in step.contributors)
     for epoch, there in sorted(handed_out.items()):
@@ -293,9 +313,7 @@ def _as_reported(result: Result, ledger: _Ledger) -> str | None:
 def learning_rate_follows(result: Result) -> str | None:
     """The rate of each update is the rule's, for those whose gradients are in it."""
     ledger, scenario, task = _ledger(result), result.scenario, result.scenario.task
-    shares = worker_shares(scenario)
-    if result.strategy == "local":
-        shares = {worker_names(scenario)[0]: global_batch_size(scenario)}
+    shares = result.shares
     for event in result.trace:
         if event.kind != "rate":
             continue

@@ -173,7 +173,8 @@ class Result:
     metrics: tuple[StepRow, ...]
     trace: tuple[Event, ...]
     parameters: np.ndarray | None  # the final ones, float32 [size], where training could finish
-    replicas: Mapping[str, str]  # sha256 of these, by each node that has come to the end of the task
+    replicas: Mapping[str, str]  # sha256 of these, by each node that has come to the end and must have the same
+    shares: Mapping[str, int]  # samples a step, by worker
     command: str | None = None
     cut_short: bool = False  # by `max_virtual_time`, or after too many faults without a new step
 

@@ -9,7 +9,7 @@ What is not here: reading files (`scenario_file/`) and showing results (`report/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 from ringsim import accounting
@@ -18,12 +18,14 @@ from ringsim.failures import Failures, false_suspicions
 from ringsim.learning.engine import Engine
 from ringsim.learning.memo import Memo
 from ringsim.learning.models.model import Model
+from ringsim.learning.parameters import Version
 from ringsim.learning.runtime import environment
 from ringsim.learning.sampler import Sampler
 from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
 from ringsim.scenario import Churn, Scenario, struck, train_size, worker_names, worker_shares
 from ringsim.scenario_file.checks import refuse_conflicts
+from ringsim.strategies.observer import Seen, whole
 from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
 from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
@@ -108,11 +110,13 @@ def _everywhere(strategy: Strategy, scenario: Scenario) -> Deployment:
 
 def _result(scenario: Scenario, deployment: Deployment, training: Training, played: Played, log: Trace) -> Result:
     finished = _finished_states(deployment, training, played)
-    final = next(iter(finished.values()), None)
+    parameters = whole(training.engine, finished, deployment.replicas)
+    final = None if parameters is None else next(iter(finished.values()))
     outcome, sentence = _outcome(scenario, played, final)
     log.record(played.time_ns, "", "outcome", outcome=str(outcome))
-    if final is not None:
-        log.record(played.time_ns, "", "parameters", sha256=_sha256(final))
+    if parameters is not None:
+        log.record(played.time_ns, "", "parameters", sha256=_sha256(parameters))
+    _tell_what_was_seen(training.observer.found(deployment.replicas), log)
     events = log.events()
     rows = accounting.step_rows(events)
     epochs = accounting.count_samples(events)
@@ -151,8 +155,9 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         environment=environment(),
         metrics=rows,
         trace=events,
-        parameters=None if final is None else final.model.parameters.array,
-        replicas={node: _sha256(state) for node, state in finished.items()},
+        parameters=None if parameters is None else parameters.array,
+        replicas=_replicas(deployment, finished),
+        shares=dict(deployment.shares),
         cut_short=played.ending in ("late", "in vain"),
     )
 
@@ -160,11 +165,35 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
 def _finished_states(deployment: Deployment, training: Training, played: Played) -> dict[str, State]:
     """Return what those who came to the end of the task hold, in the order of the deployment."""
     results = {role.node: played.results.get(role.node) for role in deployment.roles}
-    return {node: state for node, state in results.items() if isinstance(state, State) and training.is_finished(state)}
+    is_finished = deployment.is_finished
+    return {node: state for node, state in results.items() if isinstance(state, State) and is_finished(training, state)}
 
 
-def _sha256(state: State) -> str:
-    return hashlib.sha256(state.model.parameters.array.tobytes()).hexdigest()
+def _replicas(deployment: Deployment, finished: Mapping[str, State]) -> dict[str, str]:
+    """Return the sha256 of what each node ended with, of those that must have ended with the same."""
+    if deployment.replicas == "own":
+        return {}
+    return {node: _sha256(state.model.parameters) for node, state in finished.items() if state.part is None}
+
+
+def _sha256(parameters: Version) -> str:
+    return hashlib.sha256(parameters.array.tobytes()).hexdigest()
+
+
+def _tell_what_was_seen(seen: Mapping[tuple[int, int], Seen], log: Trace) -> None:
+    """Write down what the observer found, at the instant at which the last node had made the update."""
+    made: dict[tuple[int, int], dict[str, Event]] = {}
+    for event in log.events() if seen else ():
+        if event.kind == "update":
+            place = event.fields["generation"], event.fields["step"]
+            made.setdefault(place, {})[event.node] = event
+    for (generation, step), found in seen.items():
+        time_ns = max(made[generation, step][node].time_ns for node in found.nodes)
+        fields = {"step": step, "generation": generation}
+        numbers = {"loss": found.evaluation.loss, "accuracy": found.evaluation.accuracy}
+        log.record(time_ns, "", "evaluation", **fields, epoch=found.epoch, **numbers)
+        if found.consensus is not None:
+            log.record(time_ns, "", "consensus", **fields, distance=found.consensus)
 
 
 def _outcome(scenario: Scenario, played: Played, final: State | None) -> tuple[Outcome, str]:

@@ -24,7 +24,9 @@ Detail = Literal["steps", "messages"]
 # Every kind of event there is, and what its fields say. A kind that is not listed here cannot be recorded.
 SCHEDULE_KINDS = {
     "step_begin": "a node begins a training step: step, epoch, generation, and the ids of its samples",
-    "update": "a node holds the parameters after update `step`: generation, world_size",
+    "update": "a node holds the parameters after update `step`: generation, world_size; and, where updates are not all "
+    "workers' in step, whose batches are in it, each [worker, that worker's step], and how stale their gradients are",
+    "memory": "a node keeps more than ever before: versions of parameters, size_bytes of all that it keeps to train",
     "compute_begin": "flop",
     "compute_end": "",
     "collective_enter": "plan, sequence, generation",
@@ -60,6 +62,7 @@ NUMBERS_KINDS = {
     "loss": "the mean loss over a node's own batch: step, epoch, generation, loss, samples",
     "rate": "the learning rate of an update: step, generation, learning_rate",
     "evaluation": "on the test split: step, epoch, generation, loss, accuracy",
+    "consensus": "how far replicas are apart, as the root of the mean square to their mean: step, generation, distance",
     "parameters": "sha256 of the final parameters' bytes",
 }
 MESSAGE_KINDS = {

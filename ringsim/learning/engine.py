@@ -161,12 +161,13 @@ class Engine:
         return self._state(flat, self._functions.memory(flat))
 
     def share(self, array: np.ndarray) -> Version:
-        """Return the version whose bits are those of `array`, float32 [size]: a living one, or else a new one.
+        """Return the version whose bits are those of `array`, a float32 vector: a living one, or else a new one.
 
         Contents are compared, bit by bit; equality is found, never assumed. An array that can still be written to is
-        copied, so what the caller does to it later changes nothing here. Raises ValueError for another shape or type.
+        copied, so what the caller does to it later changes nothing here. Raises ValueError for another shape or type,
+        or for more than `size` numbers; fewer are a part of the parameters.
         """
-        if array.dtype != np.float32 or array.shape != (self.size,):
+        if array.dtype != np.float32 or array.ndim != 1 or len(array) > self.size:
             raise ValueError(f"expected {self.size} float32 numbers, not {array.dtype} {list(array.shape)}")
         if not self.share_replicas:
             return Version(_read_only(array))
@@ -182,6 +183,40 @@ class Engine:
     def size_bytes(self, state: ModelState) -> int:
         """Return how many bytes it takes to send `state`: parameters and what the optimizer remembers."""
         return state.parameters.array.nbytes + sum(leaf.nbytes for leaf in state.optimizer.leaves)
+
+    # --- parts and means ----------------------------------------------------------------------------------------------
+
+    def cut(self, state: ModelState, part: slice) -> ModelState:
+        """Return the state of a part of the parameters: what the optimizer remembers of each number is cut as well.
+
+        Optimizers work element by element, so a part is updated as it would be in the whole.
+        """
+        size = len(state.parameters.array)
+        leaves = (leaf[part] if leaf.shape == (size,) else leaf for leaf in state.optimizer.leaves)
+        return ModelState(self.share(state.parameters.array[part]), OptimizerState(tuple(map(_read_only, leaves))))
+
+    def join(self, parts: Sequence[ModelState]) -> ModelState:
+        """Return the state whose parts these are, in order. What belongs to no number, such as a count, is the first's.
+
+        >>> from ringsim.scenario import Adam, Softmax
+        >>> engine = Engine(Task(steps=1, model=Softmax(kind="softmax"), optimizer=Adam(kind="adam")), seed=7, rows=4)
+        >>> whole = engine.initial()
+        >>> again = engine.join([engine.cut(whole, slice(0, 300)), engine.cut(whole, slice(300, None))])
+        >>> bool((again.parameters.array == whole.parameters.array).all()), [x.shape for x in again.optimizer.leaves]
+        (True, [(), (650,), (650,)])
+        """
+        sizes = [part.parameters.array.shape for part in parts]
+        pieces = zip(*(part.optimizer.leaves for part in parts), strict=True)
+        leaves = (np.concatenate(piece) if [leaf.shape for leaf in piece] == sizes else piece[0] for piece in pieces)
+        parameters = self.share(np.concatenate([part.parameters.array for part in parts]))
+        return ModelState(parameters, OptimizerState(tuple(map(_read_only, leaves))))
+
+    def mean(self, versions: Sequence[Version]) -> Version:
+        """Return the mean of some parameters, added up in the order given."""
+        total = versions[0].array
+        for version in versions[1:]:
+            total = total + version.array
+        return self.share(total * np.float32(1 / len(versions)) if len(versions) > 1 else total)
 
     # --- gradients ----------------------------------------------------------------------------------------------------
 
@@ -221,7 +256,7 @@ class Engine:
     # --- updates and evaluations --------------------------------------------------------------------------------------
 
     def update(self, state: ModelState, mean_gradient: np.ndarray, learning_rate: float) -> ModelState:
-        """Return the state after one step of the optimizer along `mean_gradient`, float32 [size].
+        """Return the state after one step of the optimizer along `mean_gradient`, float32 [size], or that of a part.
 
         Replicas that come with the same state, rate, and equal gradients get one and the same result.
         """

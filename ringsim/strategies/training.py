@@ -7,7 +7,7 @@ is the same for all of them and stands here. What is not here: waiting for anybo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,18 +16,23 @@ from ringsim.learning.learning_rate import learning_rate
 from ringsim.learning.sampler import Batch, Cursor, Sampler
 from ringsim.node import Group, Node, Operation
 from ringsim.scenario import Host, Task
+from ringsim.strategies.observer import Observer, Replicas
 
 _MILLION = 10**6
 
 
 @dataclass(frozen=True)
 class State:
-    """Where training stands after update `step`. Immutable, so that a commit is nothing but a reference."""
+    """Where training stands after update `step`. Immutable, so that a commit is nothing but a reference.
+
+    part: from where to where in the parameters `model` is, if it is not all of them.
+    """
 
     step: int
     cursor: Cursor
     model: ModelState
     reached_target: bool = False
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,26 +53,16 @@ class GaveUp:
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """Who does what, how many samples a step each worker takes, and the machines that the strategy adds.
-
-    full_size: how many workers a step has while nobody is missing; None: all of them.
-    """
-
-    roles: Sequence[Role]
-    shares: Mapping[str, int]
-    machines: Sequence[Host] = ()
-    full_size: int | None = None
-    name: str = ""  # of a user's own strategy
-
-
-@dataclass(frozen=True)
 class Training:
     """The task as a strategy sees it. All methods mean the same on every node, and none of them waits for another."""
 
     task: Task
     engine: Engine
     sampler: Sampler
+    observer: Observer = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "observer", Observer(self.engine))
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -148,13 +143,53 @@ class Training:
         """
         contributors = contributors or group
         rate = self.learning_rate(state, contributors)
-        model = self.engine.update(state.model, mean, rate)
-        state = State(state.step + 1, self.sampler.after(state.cursor, group.names), model)
+        state = self._applied(state, mean, rate, group)
         fields = {"step": state.step, "generation": group.generation}
         node.record("update", **fields, world_size=len(contributors.members))
         if reports:
             node.record("rate", **fields, learning_rate=rate)
         return self._evaluated(node, state, group, reports)
+
+    def update_apart(
+        self,
+        node: Node,
+        state: State,
+        gradient: np.ndarray,
+        group: Group,
+        *,
+        reports: bool,
+        batches: Sequence[tuple[str, int]] | None = None,
+        staleness: int | None = None,
+    ) -> State:
+        """Apply a gradient to what only this node holds: a replica of its own, or a part of the parameters.
+
+        group: who the step's samples were cut among, and whom the rate follows. batches: whose samples the gradient is
+        of, each (worker, step of that worker), if not those of the whole group in this step. staleness: how many
+        updates old the parameters were at which it was taken. What is due is not evaluated, but shown to the observer.
+        """
+        rate = self.learning_rate(state, group)
+        state = self._applied(state, gradient, rate, group)
+        place = {"step": state.step, "generation": group.generation}
+        fields: dict[str, object] = {}
+        if batches is not None:
+            fields["batches"] = [list(batch) for batch in batches]
+        if staleness is not None:
+            fields["staleness"] = staleness
+        node.record("update", **place, world_size=len(group.members) if batches is None else len(batches), **fields)
+        if reports:
+            node.record("rate", **place, learning_rate=rate)
+        if self.is_due(state) or self.is_finished(state):
+            self.observer.keep(node.name, group.generation, state)
+        return state
+
+    def is_due(self, state: State) -> bool:
+        """Say whether the task asks for an evaluation after this update."""
+        every = self.task.evaluate_every
+        return every is not None and state.step % every == 0
+
+    def _applied(self, state: State, gradient: np.ndarray, rate: float, group: Group) -> State:
+        model = self.engine.update(state.model, gradient, rate)
+        return State(state.step + 1, self.sampler.after(state.cursor, group.names), model, part=state.part)
 
     def commit(self, node: Node, state: State, group: Group) -> State:
         """Keep `state` as what a failure rolls back to."""
@@ -198,8 +233,7 @@ class Training:
         return 4 * self.engine.size
 
     def _evaluated(self, node: Node, state: State, group: Group, reports: bool) -> State:
-        every = self.task.evaluate_every
-        due = every is not None and state.step % every == 0
+        due = self.is_due(state)
         if not (due or self.is_finished(state)):
             return state
         evaluation = self.engine.evaluate(state.model.parameters)
@@ -215,3 +249,20 @@ class Training:
         target_ppm = self.task.target_accuracy
         reached = due and target_ppm is not None and round(evaluation.accuracy * _MILLION, 3) >= target_ppm
         return replace(state, reached_target=reached)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Who does what, how many samples a step each worker takes, and the machines that the strategy adds.
+
+    full_size: how many workers a step has while nobody is missing; None: all of them. replicas: whether all who hold
+    the parameters hold the same. is_finished: whether who returns a state has come to the end of the task.
+    """
+
+    roles: Sequence[Role]
+    shares: Mapping[str, int]
+    machines: Sequence[Host] = ()
+    full_size: int | None = None
+    name: str = ""  # of a user's own strategy
+    replicas: Replicas = "equal"
+    is_finished: Callable[[Training, State], bool] = Training.is_finished
