@@ -1188,6 +1188,48 @@ def test_an_empty_message_leaves_at_once_whoever_else_is_on_its_links(messages, 
     assert all(script.play(shuffle_ties=seed).lines == expected for seed in range(20))
 
 
+def sends_at_once(*sizes: int):
+    """Send messages of these sizes to node0 before anything else happens, even a fault at the very beginning."""
+
+    def run(node):
+        for number, size_bytes in enumerate(sizes):
+            node.send("node0", number, size_bytes, tag=number)
+        yield from node.sleep(3 * MS)
+
+    return run
+
+
+def test_an_empty_message_that_never_left_takes_nobody_off_the_links():
+    def receives_both(node):
+        yield from node.receive("node1")
+        first_ns = node.now_ns
+        yield from node.receive("node3")
+        return first_ns, node.now_ns
+
+    programs = {
+        "node0": receives_both,
+        "node1": sends_at_once(MILLISECOND_OF_BYTES),
+        "node2": sends_at_once(0),
+        "node3": sends(("node0", MILLISECOND_OF_BYTES), after_ns=MS // 2),
+    }
+    story = tell(cluster(4, faults=[crash("node2", 0)]), programs)
+    # From 0.5 ms on the two share the way to node0: the first has half of its bytes left, and the other all of them.
+    assert story.played.results["node0"] == (MS // 2 + MS + PATH_NS, 2 * MS + PATH_NS)
+
+
+def test_an_empty_message_whose_link_goes_down_as_it_leaves_is_held_up_though_another_follows_it():
+    def receives_both(node):
+        yield from node.receive("node1")
+        first_ns = node.now_ns
+        yield from node.receive("node1")
+        return first_ns, node.now_ns
+
+    down = {"kind": "link_down", "source": "node1", "target": "switch", "at": "0 s", "lasts": "2 ms"}
+    programs = {"node0": receives_both, "node1": sends_at_once(0, MILLISECOND_OF_BYTES)}
+    story = tell(cluster(2, faults=[down]), programs)
+    assert story.played.results["node0"] == (2 * MS + PATH_NS, 3 * MS + PATH_NS)
+
+
 @settings(max_examples=40, deadline=None)
 @given(scripts())
 def test_playing_twice_gives_the_same_trace(script):
