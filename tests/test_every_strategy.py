@@ -1,0 +1,133 @@
+"""What every way of training is held to, each under the same scenario: one table, one suite.
+
+    all             finish, learn, and do the same again: twice, message by message, with ties broken in another order
+    all             keep the invariants (`ringsim/invariants.py`), undisturbed and whoever dies, for good or for a while
+    in step         have the parameters of `local` after every update, up to the order of float additions
+    not in step     do not wait for a machine that is slow
+
+What is not here: what only some of them promise (the tests named after them), and faults of other kinds, at every
+instant (`ringsim monkey`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ringsim.invariants import broken
+from ringsim.result import Outcome, Result
+from ringsim.scenario import STRATEGIES, Scenario, added_machines
+from ringsim.simulation import simulate
+
+# Enough layers for a stage on each machine, and samples for two epochs, whose last steps are short.
+TASK = {
+    "dataset": {"kind": "synthetic", "samples": 200, "features": 12, "classes": 4, "noise": 0.5},
+    "model": {"kind": "mlp", "hidden": [12, 10, 8]},
+    "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    "epochs": 2,
+    "batch_size": 8,
+    "evaluate_every": 1,
+}
+CLUSTER = {"nodes": 4, "speed": "10 MFLOP/s", "network": {"bandwidth": "10 Mbit/s", "latency": "100 us"}}
+RETURNS = {"set_aside": {"cooldown": "0 s"}}
+SERVED = {"name": "parameter_server"}
+
+# Every strategy with every policy, and its forms that are not one setting apart from another.
+IN_STEP: dict[str, dict[str, Any]] = {
+    "local": {"name": "local"},
+    "ring": {"name": "ring"},
+    "ring, elastic": {"name": "ring", "on_failure": "elastic", **RETURNS},
+    "ring, wait": {"name": "ring", "on_failure": "wait"},
+    "ring, peer recovery": {"name": "ring", "on_failure": "peer_recovery", **RETURNS},
+    "ring by tree": {"name": "ring", "collective": "tree"},
+    "ring by halving-doubling": {"name": "ring", "collective": "halving_doubling"},
+    "ring by hierarchical": {"name": "ring", "collective": "hierarchical"},
+    "ring in buckets": {"name": "ring", "bucket_size": "256 B"},
+    "server, wait": {**SERVED, "on_failure": "wait"},
+    "server, timeout": {**SERVED, "on_failure": "timeout", "timeout": "50 ms"},
+    "server in a chain": {**SERVED, "server": {"replicas": 2}},
+    "server with checkpoints": {**SERVED, "server": {"checkpoint_every": 2}},
+}
+# In step, but not of all samples, or not of all machines.
+OF_FEWER: dict[str, dict[str, Any]] = {
+    "ring, spares": {"name": "ring", "on_failure": "spares", **RETURNS},
+    "server, backup": {**SERVED, "on_failure": "backup"},
+}
+ALL = {**IN_STEP, **OF_FEWER}
+every = pytest.mark.parametrize("name", ALL)
+
+
+def scenario(name: str, faults: tuple[dict[str, Any], ...] = (), **cluster: Any) -> Scenario:
+    """Return the scenario that all share, under one of the strategies."""
+    return Scenario.model_validate(
+        {
+            "name": "every",
+            "seed": 7,
+            "task": TASK,
+            "cluster": {**CLUSTER, **cluster},
+            "strategy": ALL[name],
+            "faults": list(faults),
+        }
+    )
+
+
+@cache
+def played(name: str) -> Result:
+    return simulate(scenario(name))
+
+
+def test_no_strategy_and_no_policy_is_left_out() -> None:
+    held = {(settings.name, getattr(settings, "on_failure", None)) for settings in map(strategy_of, ALL)}
+    assert held == set(STRATEGIES)
+
+
+def strategy_of(name: str) -> Any:
+    return scenario(name).strategy
+
+
+@every
+def test_it_finishes_and_learns(name: str) -> None:
+    result = played(name)
+    assert result.outcome is Outcome.FINISHED
+    curve = [row.test_loss for row in result.metrics if row.test_loss is not None]
+    assert curve[-1] < 0.8 * curve[0]
+    assert result.accuracy is not None
+    assert result.accuracy > 0.5
+
+
+@every
+def test_it_does_the_same_again(name: str) -> None:
+    first = played(name)
+    again = simulate(scenario(name), fidelity="message", shuffle_ties=3, share_replicas=False)
+    assert broken(first, again) == {}
+    twice = simulate(scenario(name))
+    assert (twice.schedule_digest, twice.numbers_digest) == (first.schedule_digest, first.numbers_digest)
+
+
+@pytest.mark.parametrize("name", IN_STEP)
+def test_in_step_it_has_the_parameters_of_local_after_every_update(name: str) -> None:
+    result, twin = played(name), played("local")
+    assert result.steps == twin.steps
+    assert result.parameters is not None
+    assert twin.parameters is not None
+    np.testing.assert_allclose(result.parameters, twin.parameters, rtol=0, atol=1e-5)
+    for row, reference in zip(result.metrics, twin.metrics, strict=True):
+        assert row.loss == pytest.approx(reference.loss, abs=1e-5)
+        assert row.test_loss == pytest.approx(reference.test_loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("restart_after", [None, "4 ms"], ids=["for good", "for a while"])
+@every
+def test_whoever_dies_in_the_middle_it_keeps_its_promises(name: str, restart_after: str | None) -> None:
+    middle = f"{played(name).virtual_time_ns // 2} ns"
+    machines = [host.name for host in scenario(name).cluster.nodes]
+    for node in (*machines, *added_machines(strategy_of(name))):
+        crash = {"kind": "crash", "node": node, "at": middle}
+        if restart_after is not None:
+            crash["restart_after"] = restart_after
+        result = simulate(scenario(name, (crash,)))
+        assert len(result.failures) + len(result.faults_not_applicable) == 1
+        assert broken(result) == {}, f"{node} dies"
