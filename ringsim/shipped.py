@@ -1,7 +1,7 @@
 """The scenarios that come with ringsim: where they are, and the question each of them asks.
 
-They live in `scenarios/` at the top of the repository, and inside the wheel. What is not here: reading a scenario
-(`scenario_file/`).
+They live in `scenarios/` at the top of the repository, and inside the wheel; `scenarios/strategies/` has one for each
+way of training. What is not here: reading a scenario (`scenario_file/`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ def folder() -> Path:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the shipped scenarios, in alphabetical order.
+    """Return the names of the shipped scenarios, in alphabetical order, those of folders below last.
 
-    >>> "4node_fail" in names()
-    True
+    >>> "4node_fail" in names(), "strategies/ring" in names()
+    (True, True)
     """
-    return tuple(sorted(path.stem for path in folder().glob("*.yaml")))
+    found = (path.relative_to(folder()).with_suffix("").as_posix() for path in folder().rglob("*.yaml"))
+    return tuple(sorted(found, key=lambda name: ("/" in name, name)))
 
 
 def question(path: Path) -> str:
@@ -53,8 +54,9 @@ def find(name: str) -> Path:
     """
     path = Path(name)
     if path.exists() or path.suffix in (".yaml", ".yml"):
-        if not path.exists() and path.stem in names():
-            raise UsageError(f"there is no file {name}; the shipped scenario is: ringsim run {path.stem}")
+        shipped = path.with_suffix("").as_posix()
+        if not path.exists() and shipped in names():
+            raise UsageError(f"there is no file {name}; the shipped scenario is: ringsim run {shipped}")
         return path
     if name in names():
         return folder() / f"{name}.yaml"

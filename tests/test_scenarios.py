@@ -54,7 +54,7 @@ def test_a_shipped_scenario_gives_what_was_recorded(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_scenario_opens_with_question_hint_and_answer(name: str) -> None:
     lines = shipped.find(name).read_text().splitlines()
-    assert lines[0] == MODELINE
+    assert lines[0] == MODELINE.replace("=", "=" + "../" * name.count("/"))
     opening = "\n".join(line for line in lines if line.startswith("#"))
     for heading in ("# Question: ", "# Look at: ", "# Answer: "):
         assert heading in opening
@@ -256,6 +256,15 @@ def test_a_false_alarm_costs_a_machine_or_two_re_forms_or_some_patience() -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_the_manual_says_what_a_shipped_scenario_is_about(name: str) -> None:
     assert f"| `{name}` |" in (Path(__file__).parents[1] / "docs" / "index.md").read_text(encoding="utf-8")
+
+
+def test_strategies_ring_says_where_a_step_spends_its_time() -> None:
+    ring, twin = played("strategies/ring"), played("strategies/ring", "strategy.name=local")
+    assert round(twin.virtual_time_ns / ring.virtual_time_ns, 1) == 2.8
+    assert round(ring.total_ns("exposed_communication_ns") / 4 / ring.virtual_time_ns, 2) == 0.30
+    node = ring.nodes[0]
+    assert round(node.compute_ns / ring.steps / 1e6, 1) == 3.4
+    assert round(node.payload_bytes_sent * 8 / ring.steps / 1e6, 1) == 0.9  # Mbit, at 1 Gbit/s: ms
 
 
 def test_verify_names_the_first_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
