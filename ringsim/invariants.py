@@ -148,7 +148,7 @@ class _Ledger:
     begun: Mapping[tuple[str, _Key], _Step]  # what each worker began (or was given up), by its own steps
     computed: tuple[tuple[str, _Key], ...]  # gradients
     histories: Mapping[int, Mapping[int, int]]  # generation -> update -> the generation that made it
-    positions: Mapping[_Key, int]  # how many samples of its epoch were taken before a step
+    positions: Mapping[_Key, int]  # how many samples were taken before a step
 
     def history(self) -> list[_Step]:
         """Return the steps that the final parameters went through."""
@@ -184,11 +184,10 @@ def _ledger(result: Result) -> _Ledger:
     histories = dict(_histories(result))
     positions: dict[_Key, int] = {}
     for generation, made in histories.items():
-        taken: Counter[int] = Counter()  # by epoch
+        taken = 0
         for update, maker in sorted(made.items()):
-            step = steps[maker, update - 1]
-            positions[generation, update - 1] = taken[step.epoch]
-            taken[step.epoch] += step.size
+            positions[generation, update - 1] = taken
+            taken += steps[maker, update - 1].size
     return _Ledger(steps, begun, tuple(computed), histories, positions)
 
 
@@ -272,7 +271,9 @@ def samples_once(result: Result) -> str | None:
             return f"update {number + 1} goes on without the samples of {', '.join(sorted(step.dropped))}"
         for samples in step.batches.values():
             taken[step.epoch].update(samples)
-    whole = max(taken, default=0)  # epochs before the last are complete
+    # Epochs before the last are complete; where workers are not in step, only at the end.
+    is_in_step = not any(event.kind == "update" and "batches" in event.fields for event in result.trace)
+    whole = max(taken, default=0) if is_in_step or result.outcome is Outcome.FINISHED else 0
     if result.scenario.task.epochs is not None and result.outcome is Outcome.FINISHED:
         whole = result.scenario.task.epochs
     everything = range(train_size(result.scenario))
@@ -324,7 +325,7 @@ def learning_rate_follows(result: Result) -> str | None:
         scaled = factor[task.learning_rate_scaling]
         if task.warm_up_epochs > 0:
             position = ledger.positions[generation, update - 1]
-            warmth = min(1.0, (step.epoch + position / train_size(scenario)) / task.warm_up_epochs)
+            warmth = min(1.0, position / train_size(scenario) / task.warm_up_epochs)
             scaled = 1.0 + (scaled - 1.0) * warmth
         expected = task.optimizer.learning_rate * scaled
         if not math.isclose(event.fields["learning_rate"], expected, rel_tol=1e-9):

@@ -56,7 +56,20 @@ OF_FEWER: dict[str, dict[str, Any]] = {
     "ring, spares": {"name": "ring", "on_failure": "spares", **RETURNS},
     "server, backup": {**SERVED, "on_failure": "backup"},
 }
-ALL = {**IN_STEP, **OF_FEWER}
+# Each gradient is an update of its own.
+ASYNCHRONOUS: dict[str, dict[str, Any]] = {
+    "server, bounded delay": {**SERVED, "consistency": {"kind": "bounded_delay", "tau": 2}},
+    "server, SSP": {**SERVED, "consistency": {"kind": "ssp", "slack": 2}},
+    "server, ASP": {**SERVED, "consistency": "asp"},
+    "server, bounded delay and timeout": {
+        **SERVED,
+        "on_failure": "timeout",
+        "timeout": "50 ms",
+        "consistency": {"kind": "bounded_delay", "tau": 1},
+    },
+    "server, ASP and timeout": {**SERVED, "on_failure": "timeout", "timeout": "50 ms", "consistency": "asp"},
+}
+ALL = {**IN_STEP, **OF_FEWER, **ASYNCHRONOUS}
 every = pytest.mark.parametrize("name", ALL)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from ringsim.seeds import permutation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Cursor:
     """Where training stands in its data: `position` samples of this epoch's shuffle are already taken."""
 
@@ -92,6 +92,42 @@ class Sampler:
         """Return where training stands once these members have taken the step at `cursor`."""
         position = cursor.position + self._step_size(cursor, members)
         return Cursor(cursor.epoch + 1, 0) if position == self.train_size else Cursor(cursor.epoch, position)
+
+    def taken(self, cursor: Cursor, count: int) -> tuple[int, ...]:
+        """Return the next `count` samples of the epoch at `cursor`, or as many as it has left.
+
+        >>> sampler = Sampler(seed=7, train_size=10, shares={"node0": 2})
+        >>> len(sampler.taken(Cursor(0, 3), 4)), len(sampler.taken(Cursor(0, 8), 4))
+        (4, 2)
+        """
+        order = _shuffled(self.seed, cursor.epoch, self.train_size)
+        return tuple(order[cursor.position : cursor.position + count].tolist())
+
+    def moved(self, cursor: Cursor, count: int) -> Cursor:
+        """Return where training stands after `count` more samples."""
+        epochs, position = divmod(cursor.position + count, self.train_size)
+        return Cursor(cursor.epoch + epochs, position)
+
+    def after_steps(self, steps: int, members: Sequence[str]) -> Cursor:
+        """Return where training stands after so many whole steps of these members.
+
+        >>> sampler = Sampler(seed=7, train_size=10, shares={"node0": 2, "node1": 4})
+        >>> [sampler.after_steps(steps, ["node0", "node1"]) for steps in (1, 2, 3)]
+        [Cursor(epoch=0, position=6), Cursor(epoch=1, position=0), Cursor(epoch=1, position=6)]
+        """
+        full = sum(self.shares[member] for member in members)
+        epoch, rest = divmod(steps, -(-self.train_size // full))
+        return Cursor(epoch, rest * full)
+
+    def steps_at(self, cursor: Cursor, members: Sequence[str]) -> int:
+        """Return how many whole steps of these members the samples before `cursor` are.
+
+        >>> sampler = Sampler(seed=7, train_size=10, shares={"node0": 2, "node1": 4})
+        >>> [sampler.steps_at(sampler.after_steps(steps, ["node0", "node1"]), ["node0", "node1"]) for steps in range(5)]
+        [0, 1, 2, 3, 4]
+        """
+        full = sum(self.shares[member] for member in members)
+        return cursor.epoch * -(-self.train_size // full) + cursor.position // full
 
     def _step_size(self, cursor: Cursor, members: Sequence[str]) -> int:
         if not members:

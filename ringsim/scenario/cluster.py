@@ -52,13 +52,13 @@ def kind_alone(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-def _as_short(value: Any, handler: Any) -> Any:
+def as_short(value: Any, handler: Any) -> Any:
     # The other way round, where there is nothing else to say.
     fields = {key: inner for key, inner in handler(value).items() if inner is not None}
     return fields["kind"] if set(fields) == {"kind"} else fields
 
 
-def _or_kind(*kinds: str) -> Any:
+def or_kind(*kinds: str) -> Any:
     def extend(schema: dict[str, Any]) -> None:
         as_mapping = {key: schema.pop(key) for key in ("oneOf", "discriminator") if key in schema}
         schema["anyOf"] = [{"enum": list(kinds)}, as_mapping]
@@ -162,7 +162,7 @@ Topology = Annotated[
     Star | Ring | Line | Full | Torus | TwoTier | FatTree | Wan | Graph,
     Field(discriminator="kind"),
     BeforeValidator(kind_alone),
-    WrapSerializer(_as_short),
+    WrapSerializer(as_short),
 ]
 
 
@@ -220,7 +220,7 @@ class Tcp(Settings):
 
 
 Transport = Annotated[
-    Ideal | Framed | Tcp, Field(discriminator="kind"), BeforeValidator(kind_alone), WrapSerializer(_as_short)
+    Ideal | Framed | Tcp, Field(discriminator="kind"), BeforeValidator(kind_alone), WrapSerializer(as_short)
 ]
 
 
@@ -236,7 +236,7 @@ class Network(Settings):
 
     topology: Topology = Field(
         default=Star(kind="star"),
-        json_schema_extra=_or_kind("star", "ring", "line", "full", "fat_tree", "graph"),
+        json_schema_extra=or_kind("star", "ring", "line", "full", "fat_tree", "graph"),
         description="how machines are linked; a kind that has nothing else to say may stand alone: topology: ring",
     )
     bandwidth: Rate = 10**9
@@ -250,7 +250,7 @@ class Network(Settings):
     )
     transport: Transport = Field(
         default=Ideal(kind="ideal"),
-        json_schema_extra=_or_kind("ideal", "framed", "tcp"),
+        json_schema_extra=or_kind("ideal", "framed", "tcp"),
         description="bytes and waiting beside the payload; transport: tcp is short for transport: {kind: tcp}",
     )
     loopback: Loopback = Loopback()

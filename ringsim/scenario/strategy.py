@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WrapSerializer
 
+from ringsim.scenario.cluster import as_short, kind_alone, or_kind
 from ringsim.scenario.settings import Duration, Patience, PositiveDuration, PositiveSize, Rate, Settings, Speed
 
 # Names that strategies give to machines of their own; a scenario must not use them for a node.
@@ -181,19 +182,60 @@ class Server(Settings):
     replicas: int = Field(1, ge=1, le=64, description="servers in a chain, each on a machine like this, that hold all")
 
 
+class Bsp(Settings):
+    """All workers in step: one update of all their gradients, and nobody begins before it (bulk synchronous)."""
+
+    kind: Literal["bsp"]
+
+
+class BoundedDelay(Settings):
+    """Each gradient is an update; a worker pulls the newest parameters, and is never more than tau steps ahead."""
+
+    kind: Literal["bounded_delay"]
+    tau: int = Field(2, ge=0, le=1_000_000, description="steps that a worker may be ahead of the slowest")
+
+
+class Ssp(Settings):
+    """As bounded delay, but from a copy as old as that allows, and the own gradients since (stale synchronous)."""
+
+    kind: Literal["ssp"]
+    slack: int = Field(2, ge=0, le=1_000_000, description="steps that a worker may be ahead of the slowest")
+
+
+class Asp(Settings):
+    """Each gradient is an update, and nobody waits for anybody (asynchronous)."""
+
+    kind: Literal["asp"]
+
+
+Consistency = Annotated[
+    Bsp | BoundedDelay | Ssp | Asp,
+    Field(discriminator="kind"),
+    BeforeValidator(kind_alone),
+    WrapSerializer(as_short),
+]
+_CONSISTENCY: Any = Field(
+    default=Bsp(kind="bsp"),
+    json_schema_extra=or_kind("bsp", "bounded_delay", "ssp", "asp"),
+    description="how far workers may be apart; a kind that has nothing else to say may stand alone: consistency: asp",
+)
+
+
 class ParameterServerWait(Settings):
-    """One server, all workers in step (BSP); it waits for every worker, if need be for ever."""
+    """A parameter server; it waits for every worker, if need be for ever."""
 
     name: Literal["parameter_server"]
     on_failure: Literal["wait"] = "wait"
+    consistency: Consistency = _CONSISTENCY
     server: Server = Server()
 
 
 class ParameterServerTimeout(Settings):
-    """One server, all workers in step (BSP); a worker that is lost or late is dropped and the others go on."""
+    """A parameter server; a worker that is lost or late is dropped and the others go on."""
 
     name: Literal["parameter_server"]
     on_failure: Literal["timeout"]
+    consistency: Consistency = _CONSISTENCY
     timeout: PositiveDuration = Field(
         10 * 10**9, description="how long after the latest push the missing ones are dropped"
     )

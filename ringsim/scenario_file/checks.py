@@ -15,6 +15,8 @@ from ringsim.scenario import (
     ANY,
     RENDEZVOUS,
     SWITCH,
+    Asp,
+    BoundedDelay,
     Cnn,
     Heartbeat,
     NeighbourHeartbeat,
@@ -24,6 +26,7 @@ from ringsim.scenario import (
     RingSpares,
     Scenario,
     Server,
+    Ssp,
     Straggle,
     Synthetic,
     full_size,
@@ -151,6 +154,13 @@ def _check_server(scenario: Scenario) -> Iterator[Conflict]:
             "stands beside checkpoint_every; a server is replicated, or restarts from checkpoints: keep one of them"
         )
         yield Conflict((*here, "replicas"), sentence, ((*here, "replicas"), (*here, "checkpoint_every")))
+    consistency = getattr(scenario.strategy, "consistency", None)
+    if isinstance(consistency, (BoundedDelay, Ssp, Asp)):
+        for key in ("replicas", "checkpoint_every"):
+            if isinstance(server, Server) and getattr(server, key) not in (1, None):
+                path = ("strategy", "server", key)
+                sentence = f"works with consistency bsp only, not with {consistency.kind}; leave one of them out"
+                yield Conflict(path, sentence, (path, ("strategy", "consistency")))
 
 
 def _check_heartbeat(scenario: Scenario) -> Iterator[Conflict]:

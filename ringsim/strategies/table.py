@@ -14,6 +14,7 @@ from ringsim.strategies import (
     ring_peer_recovery,
     ring_spares,
     ring_wait,
+    server_asynchronous,
     server_chain,
     server_checkpoint,
 )
@@ -23,6 +24,8 @@ from ringsim.strategies.training import Deployment
 def _parameter_server(scenario: Scenario) -> Deployment:
     server = getattr(scenario.strategy, "server", None)
     assert isinstance(server, settings.Server)
+    if not isinstance(getattr(scenario.strategy, "consistency", settings.Bsp(kind="bsp")), settings.Bsp):
+        return server_asynchronous.deploy(scenario)
     if server.replicas > 1:
         return server_chain.deploy(scenario)
     if server.checkpoint_every is not None:

@@ -87,10 +87,14 @@ class Training:
     def begin_step(self, node: Node, state: State, group: Group) -> Batch:
         """Begin the step after `state` on this node; return its own samples."""
         batch = self.batches(state, group)[group.ranks[node.name]]
+        self.begin(node, state, batch, group)
+        return batch
+
+    def begin(self, node: Node, state: State, batch: Batch, group: Group) -> None:
+        """Say that a step begins on this node, with the samples of `batch`."""
         node.begin_step(
             state.step, epoch=state.cursor.epoch, generation=group.generation, samples=[int(i) for i in batch.samples]
         )
-        return batch
 
     def gradient(self, node: Node, state: State, batch: Batch, group: Group) -> Operation[Gradient]:
         """Compute the mean gradient over `batch`: real numbers, while the node's virtual time passes."""
@@ -142,13 +146,11 @@ class Training:
         told, with the rate, by the one that `reports`.
         """
         contributors = contributors or group
-        rate = self.learning_rate(state, contributors)
-        state = self._applied(state, mean, rate, group)
-        fields = {"step": state.step, "generation": group.generation}
-        node.record("update", **fields, world_size=len(contributors.members))
-        if reports:
-            node.record("rate", **fields, learning_rate=rate)
-        return self._evaluated(node, state, group, reports)
+        cursor = self.sampler.after(state.cursor, group.names)
+        state = self.applied(
+            node, state, mean, group, cursor, reports=reports, whose=contributors, world_size=len(contributors.members)
+        )
+        return self.evaluated(node, state, group, reports, self.is_due(state), self.is_finished(state))
 
     def update_apart(
         self,
@@ -167,29 +169,46 @@ class Training:
         of, each (worker, step of that worker), if not those of the whole group in this step. staleness: how many
         updates old the parameters were at which it was taken. What is due is not evaluated, but shown to the observer.
         """
-        rate = self.learning_rate(state, group)
-        state = self._applied(state, gradient, rate, group)
-        place = {"step": state.step, "generation": group.generation}
-        fields: dict[str, object] = {}
+        fields: dict[str, object] = {"world_size": len(group.members) if batches is None else len(batches)}
         if batches is not None:
             fields["batches"] = [list(batch) for batch in batches]
         if staleness is not None:
             fields["staleness"] = staleness
-        node.record("update", **place, world_size=len(group.members) if batches is None else len(batches), **fields)
-        if reports:
-            node.record("rate", **place, learning_rate=rate)
+        cursor = self.sampler.after(state.cursor, group.names)
+        state = self.applied(node, state, gradient, group, cursor, reports=reports, whose=group, **fields)
         if self.is_due(state) or self.is_finished(state):
             self.observer.keep(node.name, group.generation, state)
         return state
+
+    def applied(
+        self,
+        node: Node,
+        state: State,
+        gradient: np.ndarray,
+        group: Group,
+        cursor: Cursor,
+        *,
+        reports: bool,
+        whose: Group,
+        **fields: object,
+    ) -> State:
+        """Apply a gradient of `whose` samples, and say so; `cursor`: where training stands then in its data."""
+        rate = self.learning_rate(state, whose)
+        model = self.engine.update(state.model, gradient, rate)
+        state = State(state.step + 1, cursor, model, part=state.part)
+        node.record("update", step=state.step, generation=group.generation, **fields)
+        if reports:
+            node.record("rate", step=state.step, generation=group.generation, learning_rate=rate)
+        return state
+
+    def own_write(self, state: State, gradient: np.ndarray, group: Group) -> State:
+        """Apply an own gradient to a copy of parameters that others keep: it is no update (Ho 2013: read-my-writes)."""
+        return replace(state, model=self.engine.update(state.model, gradient, self.learning_rate(state, group)))
 
     def is_due(self, state: State) -> bool:
         """Say whether the task asks for an evaluation after this update."""
         every = self.task.evaluate_every
         return every is not None and state.step % every == 0
-
-    def _applied(self, state: State, gradient: np.ndarray, rate: float, group: Group) -> State:
-        model = self.engine.update(state.model, gradient, rate)
-        return State(state.step + 1, self.sampler.after(state.cursor, group.names), model, part=state.part)
 
     def commit(self, node: Node, state: State, group: Group) -> State:
         """Keep `state` as what a failure rolls back to."""
@@ -232,9 +251,9 @@ class Training:
         """Return the size of a gradient, or of the parameters: float32."""
         return 4 * self.engine.size
 
-    def _evaluated(self, node: Node, state: State, group: Group, reports: bool) -> State:
-        due = self.is_due(state)
-        if not (due or self.is_finished(state)):
+    def evaluated(self, node: Node, state: State, group: Group, reports: bool, due: bool, is_last: bool) -> State:
+        """Evaluate `state` if that is due, or it is the last one; see whether it has reached the target."""
+        if not (due or is_last):
             return state
         evaluation = self.engine.evaluate(state.model.parameters)
         if reports:
