@@ -21,7 +21,7 @@ from ringsim.strategies.training import State, Training
 
 @dataclass(frozen=True)
 class Rule:
-    """allowance: (steps that a worker has finished, those of the slowest) -> how many it may begin before it asks again.
+    """allowance: (steps a worker has finished, those of the slowest) -> how many it may begin before it asks again.
 
     pull_size_bytes: of an answer.
     """
