@@ -67,10 +67,14 @@ def _server_has_backups(result: Result, losses: Losses) -> bool:
 
 
 def _has_server(result: Result, losses: Losses) -> bool:
-    """Say whether the state is left: on some server of a chain, or in the store, to which the server comes back."""
+    """Say whether the state is left: on some server of a chain, on all that hold a range, or in the store."""
     settings = getattr(result.scenario.strategy, "server", None)
     if getattr(settings, "checkpoint_every", None) is not None:
         return SERVER not in losses.for_good
+    if getattr(settings, "co_located", False):
+        return all(map(losses.spare, worker_names(result.scenario)))
+    if getattr(settings, "shards", 1) > 1:
+        return all(map(losses.spare, added_machines(result.scenario.strategy)))
     return any(map(losses.spare, added_machines(result.scenario.strategy)))
 
 

@@ -49,6 +49,8 @@ IN_STEP: dict[str, dict[str, Any]] = {
     "server, wait": {**SERVED, "on_failure": "wait"},
     "server, timeout": {**SERVED, "on_failure": "timeout", "timeout": "50 ms"},
     "server in a chain": {**SERVED, "server": {"replicas": 2}},
+    "server in shards": {**SERVED, "server": {"shards": 3}},
+    "server on the workers' machines": {**SERVED, "server": {"co_located": True}},
     "server with checkpoints": {**SERVED, "server": {"checkpoint_every": 2}},
 }
 # In step, but not of all samples, or not of all machines.

@@ -70,6 +70,7 @@ SERVER = "strategy={name: parameter_server}"
 SAVES = "strategy={name: parameter_server, server: {checkpoint_every: 2}}"
 BACKUP = "strategy={name: parameter_server, on_failure: backup, backups: 1}"
 DROPS = "strategy={name: parameter_server, on_failure: timeout, timeout: 50 ms}"
+UNEVEN = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 100 KFLOP/s}]"
 # A timeout that a slow machine cannot meet: the ring is re-formed again and again.
 FLAPS = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]"
 SLOW = "cluster.nodes=[{name: a}, {name: b, speed: 1 KFLOP/s}, {name: c, speed: 1 KFLOP/s}]"
@@ -230,6 +231,12 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("SetAside", "cooldown"): ([ELASTIC, CRASH], "strategy.set_aside.cooldown=20 ms"),
     ("ParameterServerWait", "on_failure"): ([SERVER, LONE], "strategy.on_failure=timeout"),
     ("ParameterServerWait", "server"): ([SERVER], "strategy.server={bandwidth: 9 Mbit/s}"),
+    ("ParameterServerWait", "consistency"): ([SERVER], "strategy.consistency=asp"),
+    ("ParameterServerTimeout", "consistency"): ([DROPS], "strategy.consistency=asp"),
+    ("BoundedDelay", "tau"): ([SERVER, UNEVEN, "strategy.consistency=bounded_delay"], "strategy.consistency.tau=0"),
+    ("Ssp", "slack"): ([SERVER, "strategy.consistency=ssp"], "strategy.consistency.slack=0"),
+    ("Server", "shards"): ([SERVER], "strategy.server.shards=2"),
+    ("Server", "co_located"): ([SERVER], "strategy.server.co_located=true"),
     ("ParameterServerTimeout", "timeout"): ([DROPS, HUSHED], "strategy.timeout=60 ms"),
     ("ParameterServerTimeout", "server"): ([DROPS], "strategy.server={bandwidth: 9 Mbit/s}"),
     ("ParameterServerBackup", "backups"): ([BACKUP], "strategy.backups=2"),

@@ -180,6 +180,8 @@ class Server(Settings):
         None, ge=1, description="updates between saves, from which it goes on if its machine restarts; default: none"
     )
     replicas: int = Field(1, ge=1, le=64, description="servers in a chain, each on a machine like this, that hold all")
+    shards: int = Field(1, ge=1, le=64, description="servers, each on a machine like this, that hold a range each")
+    co_located: bool = Field(False, description="every worker's machine serves a range: no machine is added")
 
 
 class Bsp(Settings):
@@ -282,7 +284,8 @@ def added_machines(strategy: Settings) -> tuple[str, ...]:
     (('server0',), ())
     """
     if isinstance(strategy, (ParameterServerWait, ParameterServerTimeout, ParameterServerBackup)):
-        return tuple(f"server{index}" for index in range(strategy.server.replicas))
+        servers = 0 if strategy.server.co_located else max(strategy.server.replicas, strategy.server.shards)
+        return tuple(f"server{index}" for index in range(servers))
     return (RENDEZVOUS,) if isinstance(strategy, ElasticRing) else ()
 
 

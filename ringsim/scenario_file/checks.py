@@ -21,6 +21,7 @@ from ringsim.scenario import (
     Heartbeat,
     NeighbourHeartbeat,
     ParameterServerBackup,
+    ParameterServerWait,
     RingElastic,
     RingPeerRecovery,
     RingSpares,
@@ -148,19 +149,37 @@ def _check_workers(scenario: Scenario) -> Iterator[Conflict]:
 
 def _check_server(scenario: Scenario) -> Iterator[Conflict]:
     server = getattr(scenario.strategy, "server", None)
-    if isinstance(server, Server) and server.replicas > 1 and server.checkpoint_every is not None:
-        here = ("strategy", "server")
-        sentence = (
-            "stands beside checkpoint_every; a server is replicated, or restarts from checkpoints: keep one of them"
-        )
-        yield Conflict((*here, "replicas"), sentence, ((*here, "replicas"), (*here, "checkpoint_every")))
+    if not isinstance(server, Server):
+        return
+    here = ("strategy", "server")
+    given = [key for key in _FORMS if getattr(server, key) != Server.model_fields[key].default]
+    if len(given) > 1:
+        first, second = given[:2]
+        sentence = f"stands beside {second}: a server {_FORMS[first]}, or {_FORMS[second]}; keep one of them"
+        yield Conflict((*here, first), sentence, ((*here, first), (*here, second)))
     consistency = getattr(scenario.strategy, "consistency", None)
-    if isinstance(consistency, (BoundedDelay, Ssp, Asp)):
-        for key in ("replicas", "checkpoint_every"):
-            if isinstance(server, Server) and getattr(server, key) not in (1, None):
-                path = ("strategy", "server", key)
-                sentence = f"works with consistency bsp only, not with {consistency.kind}; leave one of them out"
-                yield Conflict(path, sentence, (path, ("strategy", "consistency")))
+    if given and isinstance(consistency, (BoundedDelay, Ssp, Asp)):
+        path = (*here, given[0])
+        sentence = f"works with consistency bsp only, not with {consistency.kind}; leave one of them out"
+        yield Conflict(path, sentence, (path, ("strategy", "consistency")))
+    is_cut = server.co_located or server.shards > 1
+    if is_cut and not isinstance(scenario.strategy, ParameterServerWait):
+        path, policy = (*here, given[0]), getattr(scenario.strategy, "on_failure", "")
+        sentence = f"works with on_failure wait only, not with {policy}; leave one of them out"
+        yield Conflict(path, sentence, (path, ("strategy", "on_failure")))
+    for key in ("speed", "bandwidth", "latency") if server.co_located else ():
+        if getattr(server, key) is not None:
+            sentence = "is that of a machine of its own, and co_located adds none; leave one of them out"
+            yield Conflict((*here, key), sentence, ((*here, key), (*here, "co_located")))
+
+
+# What a server can be, and no two of them at once.
+_FORMS = {
+    "replicas": "is replicated",
+    "checkpoint_every": "restarts from checkpoints",
+    "shards": "holds a range of the parameters",
+    "co_located": "is on the workers' machines",
+}
 
 
 def _check_heartbeat(scenario: Scenario) -> Iterator[Conflict]:

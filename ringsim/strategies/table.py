@@ -17,6 +17,8 @@ from ringsim.strategies import (
     server_asynchronous,
     server_chain,
     server_checkpoint,
+    server_co_located,
+    server_sharded,
 )
 from ringsim.strategies.training import Deployment
 
@@ -26,6 +28,10 @@ def _parameter_server(scenario: Scenario) -> Deployment:
     assert isinstance(server, settings.Server)
     if not isinstance(getattr(scenario.strategy, "consistency", settings.Bsp(kind="bsp")), settings.Bsp):
         return server_asynchronous.deploy(scenario)
+    if server.co_located:
+        return server_co_located.deploy(scenario)
+    if server.shards > 1:
+        return server_sharded.deploy(scenario)
     if server.replicas > 1:
         return server_chain.deploy(scenario)
     if server.checkpoint_every is not None:

@@ -265,9 +265,15 @@ class Training:
                 loss=evaluation.loss,
                 accuracy=evaluation.accuracy,
             )
+        return replace(state, reached_target=due and self.is_at_target(state))
+
+    def is_at_target(self, state: State) -> bool:
+        """Say whether the parameters reach the task's target on the test split, if it has one."""
         target_ppm = self.task.target_accuracy
-        reached = due and target_ppm is not None and round(evaluation.accuracy * _MILLION, 3) >= target_ppm
-        return replace(state, reached_target=reached)
+        if target_ppm is None:
+            return False
+        accuracy = self.engine.evaluate(state.model.parameters).accuracy
+        return bool(round(accuracy * _MILLION, 3) >= target_ppm)
 
 
 @dataclass(frozen=True)
