@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from ringsim.checkpointing import daly_ns, young_ns
+from ringsim.measures import Measures
 from ringsim.scenario import Scenario
 from ringsim.trace import Event
 
@@ -167,6 +168,7 @@ class Result:
     faults_not_applicable: tuple[str, ...]
     samples: Samples
     epochs: tuple[EpochSamples, ...]
+    measures: Measures
     schedule_digest: str
     numbers_digest: str
     environment: Mapping[str, Any]
@@ -246,6 +248,7 @@ class Result:
             "faults_not_applicable": list(self.faults_not_applicable),
             "nodes": [asdict(node) for node in self.nodes],
             "samples": {**asdict(self.samples), "epochs": [asdict(epoch) for epoch in self.epochs]},
+            **asdict(self.measures),
             "digest": {"schedule": self.schedule_digest, "numbers": self.numbers_digest},
             "command": self.command,
             "environment": dict(self.environment),

@@ -9,10 +9,10 @@ What is not here: reading files (`scenario_file/`) and showing results (`report/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
-from ringsim import accounting
+from ringsim import accounting, measures
 from ringsim.errors import UsageError
 from ringsim.failures import Failures, false_suspicions
 from ringsim.learning.engine import Engine
@@ -25,6 +25,8 @@ from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
 from ringsim.scenario import Churn, Scenario, struck, train_size, worker_names, worker_shares
 from ringsim.scenario_file.checks import refuse_conflicts
+from ringsim.strategies.exposure import exposure
+from ringsim.strategies.footprint import footprints
 from ringsim.strategies.observer import Seen, whole
 from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
@@ -120,6 +122,8 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     events = log.events()
     rows = accounting.step_rows(events)
     epochs = accounting.count_samples(events)
+    samples = accounting.total_samples(epochs)
+    strategy = deployment.name or scenario.strategy.name
     evaluated = [row for row in rows if row.committed and row.accuracy is not None]
     reached = {injected.number for injected in played.injected}
     workers = [role.node for role in deployment.roles if role.worker]
@@ -127,7 +131,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     failures = Failures(events, rows, full_size)
     return Result(
         scenario=scenario,
-        strategy=deployment.name or scenario.strategy.name,
+        strategy=strategy,
         outcome=outcome,
         outcome_sentence=sentence,
         workers=len(workers),
@@ -148,8 +152,18 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         false_suspicions=false_suspicions(events),
         faults_not_reached=_fault_lines(scenario, {*range(len(scenario.faults))} - reached - played.not_applicable),
         faults_not_applicable=_fault_lines(scenario, played.not_applicable),
-        samples=accounting.total_samples(epochs),
+        samples=samples,
         epochs=epochs,
+        measures=measures.Measures(
+            time_to_target_ns=measures.time_to_target_ns(rows, scenario.task.target_accuracy),
+            epoch_ns=measures.epoch_ns(played.time_ns, samples.counted, train_size(scenario)),
+            samples_per_second=measures.samples_per_second(played.time_ns, samples.counted),
+            busiest_link=measures.busiest_link(events),
+            memory=measures.peak_memory(events, footprints(scenario, strategy, training.engine, deployment.roles)),
+            staleness=measures.staleness(events),
+            consensus=measures.consensus(events),
+            exposure=exposure(scenario, strategy, _parts(finished), _readers(events)),
+        ),
         schedule_digest=digest(events, SCHEDULE_KINDS),
         numbers_digest=digest(events, NUMBERS_KINDS),
         environment=environment(),
@@ -167,6 +181,16 @@ def _finished_states(deployment: Deployment, training: Training, played: Played)
     results = {role.node: played.results.get(role.node) for role in deployment.roles}
     is_finished = deployment.is_finished
     return {node: state for node, state in results.items() if isinstance(state, State) and is_finished(training, state)}
+
+
+def _parts(finished: Mapping[str, State]) -> dict[str, tuple[int, int]]:
+    """Return which part of the parameters each node holds that holds only a part."""
+    return {node: state.part for node, state in finished.items() if state.part is not None}
+
+
+def _readers(events: Iterable[Event]) -> tuple[str, ...]:
+    """Return who read samples."""
+    return tuple(dict.fromkeys(event.node for event in events if event.kind == "step_begin"))
 
 
 def _replicas(deployment: Deployment, finished: Mapping[str, State]) -> dict[str, str]:

@@ -18,7 +18,7 @@ FLOORS = (
     ({"errors", "units", "seeds"},),
     ({"scenario"},),
     ({"topology"},),
-    ({"scenario_file", "node", "plan", "trace", "result", "accounting", "checkpointing", "failures"},),
+    ({"scenario_file", "node", "plan", "trace", "result", "accounting", "measures", "checkpointing", "failures"},),
     ({"world"}, {"learning"}),
     ({"collectives"},),
     ({"strategies"},),

@@ -10,16 +10,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ringsim.errors import InvariantBroken
 from ringsim.node import Message, Operation
-from ringsim.plan import Plan
+from ringsim.plan import Seat
 
 Key = tuple[str, str, Any]  # source, target, tag
 
 
-def play_in_memory(plan: Plan, buffers: Sequence[Any]) -> list[Any]:
+class Messages(Protocol):
+    """What is asked of a plan here."""
+
+    @property
+    def name(self) -> str: ...
+
+    def messages(self, seat: Seat, buffer: Any) -> Operation[Any]: ...
+
+
+def play_in_memory(plan: Messages, buffers: Sequence[Any]) -> list[Any]:
     """Return what each rank ends with. Raises InvariantBroken if ranks wait for messages that are never sent."""
     members = tuple(map(str, range(len(buffers))))
     mail = _Mail({}, {}, deque())

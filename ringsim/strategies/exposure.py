@@ -1,0 +1,114 @@
+"""Whose raw gradient each node could see, and what of it: the strategies' own declarations.
+
+    local               nobody sees anybody's: there is one
+    ring                by linear algebra over what its all-reduce sends (`collectives/knowledge.py`): in a ring of N
+                        the right neighbour hears 1/N raw; the left one finds another 1/N, as a total less what it
+                        passed on
+    parameter_server    the server is sent everybody's whole. Every worker learns the mean of a step, and of two that
+                        are in it each finds the other's. The servers of a chain but the first hear of means only
+    the rule for what   whoever holds a part of the parameters and updates it by itself, a stage of a model or a shard,
+    is not listed       sees that part of the gradient over the samples of those who read them; where nobody holds a
+                        part, or the run is lost, it cannot be told
+
+It counts what one node could work out that plays its part and remembers everything, in the step in which it sees the
+most, while nobody is missing. Who goes on with fewer sees more: two that are left see each other's whole gradient. A
+gradient counts as seen if it can be *derived*: with the samples of a step whose sum and all whose other summands are
+known. Activations and parameters are not gradients, though they tell of samples as well. What is not here: what two
+nodes find out together; and samples, which no strategy sends: every machine reads its own copy of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ringsim import measures
+from ringsim.collectives.knowledge import knowledge
+from ringsim.collectives.ring import RingAllReduce
+from ringsim.measures import Exposure, Seen
+from ringsim.node import Group, Member
+from ringsim.plan import Plan
+from ringsim.scenario import AnyRing, BucketedRing, Scenario, added_machines, full_size, worker_names
+from ringsim.strategies.all_reduce import all_reduce
+from ringsim.strategies.ring import shares_in_ring_order
+
+MOST_NODES = 64  # With more, playing the algebra would take longer than a short run.
+
+Part = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a strategy declares: who sees what part of whose gradient, and between whom that was asked."""
+
+    seen: Seen
+    observers: Sequence[str]
+    owners: Sequence[str]
+
+
+def exposure(scenario: Scenario, strategy: str, parts: Mapping[str, Part], readers: Sequence[str]) -> Exposure | None:
+    """Return who could see whose gradient in this scenario; None where nobody says.
+
+    strategy: its name; a user's own has one that is not listed. parts: what part of the parameters each node held in
+    the end that held only a part. readers: who read samples.
+    """
+    if len(worker_names(scenario)) > MOST_NODES:
+        return None
+    if strategy in DECLARED and strategy == scenario.strategy.name:
+        sight = DECLARED[strategy](scenario)
+    elif parts:
+        sight = _of_parts(parts, readers)
+    else:
+        return None
+    return measures.exposure(sight.seen, sight.observers, sight.owners)
+
+
+def _local(scenario: Scenario) -> Sight:
+    only = worker_names(scenario)[:1]
+    return Sight({}, only, only)
+
+
+def _all_reduce(scenario: Scenario) -> Sight:
+    settings = scenario.strategy
+    assert isinstance(settings, AnyRing)
+    members = tuple(shares_in_ring_order(scenario))[: full_size(scenario)]
+    plan: Plan = RingAllReduce()
+    if isinstance(settings, BucketedRing):
+        plan = all_reduce(scenario, Group(0, tuple(Member(name, 0) for name in members)))
+    return Sight(_known(plan, members), members, members)
+
+
+def _parameter_server(scenario: Scenario) -> Sight:
+    workers = tuple(worker_names(scenario))
+    head, *chain = added_machines(scenario.strategy)
+    first = len(workers) - getattr(
+        scenario.strategy, "backups", 0
+    )  # so many pushes are in a mean, and may be anybody's
+    everybody = dict.fromkeys(workers, 1.0)
+    seen = {head: everybody}
+    if first <= 2:  # A worker takes its own gradient from the mean, and has the other one.
+        seen |= dict.fromkeys(workers, everybody)
+    if first <= 1:
+        seen |= dict.fromkeys(chain, everybody)
+    return Sight(seen, (*workers, head, *chain), workers)
+
+
+def _known(plan: Plan, members: Sequence[str]) -> Seen:
+    known = knowledge(plan, len(members))
+    return {
+        observer: {owner: float(part) for owner, part in zip(members, parts, strict=True)}
+        for observer, parts in zip(members, known, strict=True)
+    }
+
+
+def _of_parts(parts: Mapping[str, Part], readers: Sequence[str]) -> Sight:
+    size = max(stop for _, stop in parts.values())
+    seen = {node: dict.fromkeys(readers, (stop - start) / size) for node, (start, stop) in parts.items()}
+    return Sight(seen, tuple(dict.fromkeys((*readers, *parts))), readers)
+
+
+DECLARED: dict[str, Callable[[Scenario], Sight]] = {
+    "local": _local,
+    "ring": _all_reduce,
+    "parameter_server": _parameter_server,
+}
