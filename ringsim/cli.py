@@ -16,10 +16,11 @@ import click
 
 from ringsim import __version__
 from ringsim.commands.again import check, record, verify
+from ringsim.commands.comparing import compare
 from ringsim.commands.files import list_, new, schema, validate
 from ringsim.commands.measuring import bench, collective, inspect
 from ringsim.commands.monkey import monkey
-from ringsim.commands.playing import compare, run
+from ringsim.commands.playing import run
 from ringsim.commands.wiring import CTRL_C, FAULT_IN_RINGSIM, complain
 from ringsim.errors import RingsimError, ScenarioInvalid, UsageError
 

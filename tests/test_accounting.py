@@ -18,10 +18,12 @@ from worlds import cluster, crash, group_of, select, tell
 from ringsim import load, parse, simulate
 from ringsim.accounting import history
 from ringsim.collectives.ring import segment_bounds
+from ringsim.comparing.playing import Arena
 from ringsim.failures import Failures
 from ringsim.learning.engine import Engine
 from ringsim.learning.sampler import Cursor, Sampler
-from ringsim.report.table import FAILURES_IN_A_CELL, FAILURES_SHOWN, compare_table, failure_table
+from ringsim.report.comparison import FAILURES_IN_A_CELL, compare_tables
+from ringsim.report.table import FAILURES_SHOWN, failure_table
 from ringsim.result import Failure, Outcome, Result
 from ringsim.scenario import Adam, Mlp, Synthetic, Task
 from ringsim.trace import Event
@@ -102,7 +104,9 @@ def test_of_very_many_failures_the_first_ones_are_shown() -> None:
 def test_of_very_many_failures_a_cell_tells_the_first_ones(number: int, more: str) -> None:
     failures = (Failure("node1", "crash", MS, None, 2 * MS, None, None, 0),) * number
     printed = StringIO()
-    Console(file=printed, width=200).print(compare_table([("ring", replace(play(), failures=failures))]))
+    arena = Arena(lambda scenario: replace(simulate(scenario), failures=failures))
+    standing = arena.standing(lambda result: ("ring",), play().scenario, crashes=False)
+    Console(file=printed, width=200).print(*compare_tables([standing]))
     cells = dict(re.split(r" {2,}", line.strip()) for line in printed.getvalue().splitlines()[1:])
     assert cells["detected after"] == ", ".join(["1 ms"] * FAILURES_IN_A_CELL) + more
     assert cells["resumed after"] == ", ".join(["never"] * FAILURES_IN_A_CELL) + more

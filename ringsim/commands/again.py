@@ -28,7 +28,7 @@ def record(files: tuple[str, ...]) -> int:
         path = shipped.find(file)
         if path != Path(file):
             raise UsageError(f"{file} is ringsim's own, with its own record; copy {path} first, and record the copy")
-        result = play(load(file, (), None, quiet=False), "steps", shown=True)
+        result = play(load(file, (), None, quiet=False).scenario, "steps", shown=True)
         target = records.record_path(path)
         there = "replaced" if target.exists() else "new"
         write_whole(target, json.dumps(records.make(result), indent=1) + "\n")
@@ -46,7 +46,7 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
     known = [(file, records.read(records.record_path(shipped.find(file)))) for file in files]
     report = []
     for file, golden in known:
-        result = play(load(file, (), None, quiet=as_json), "steps", shown=not as_json)
+        result = play(load(file, (), None, quiet=as_json).scenario, "steps", shown=not as_json)
         verdict = records.verify(result, golden)
         report.append({"file": file, "met": verdict.difference is None, **vars(verdict)})
         if not as_json:
@@ -69,7 +69,7 @@ def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool
     """
     from ringsim.check import replay
 
-    result = play(load(file, overrides, seed, quiet=as_json), "steps", shown=not as_json)
+    result = play(load(file, overrides, seed, quiet=as_json).scenario, "steps", shown=not as_json)
     again = replay(result, arguments(file, overrides, seed))
     digests = {"schedule": result.schedule_digest, "numbers": result.numbers_digest}
     if as_json:

@@ -1,13 +1,12 @@
-"""The commands `run` and `compare`: play scenarios, show what came out, and say what to do next.
+"""The command `run`: play a scenario, show what came out, and say what to do next.
 
-What is not here: playing once more, and comparing with a record (`again.py`).
+What is not here: playing several side by side (`comparing.py`), and once more, against a record (`again.py`).
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,8 @@ import click
 
 from ringsim.commands.wiring import (
     COULD_NOT_FINISH,
-    arguments,
+    command_words,
     file_,
-    files_,
     json_,
     load,
     play,
@@ -71,8 +69,8 @@ def run(
     if out is not None:
         run_folder.prepare(out)
     loaded = load(file, overrides, seed, quiet)
-    result = play(loaded, trace, shown=not (quiet or as_json), fidelity=fidelity)
-    result = result.with_command(_command("run", file, overrides, seed))
+    result = play(loaded.scenario, trace, shown=not (quiet or as_json), fidelity=fidelity)
+    result = result.with_command(command_words("run", file, overrides, seed))
     faster = _speed_up(loaded, result) if speed_up else None
     if out is not None:
         run_folder.write(result, out)
@@ -87,62 +85,15 @@ def run(
     return 0 if result.outcome.is_success else COULD_NOT_FINISH
 
 
-@click.command()
-@files_
-@click.option("--strategies", help="Play each scenario under each of these, such as ring,parameter_server,local.")
-@set_
-@seed_
-@json_
-@quiet_
-def compare(
-    files: tuple[str, ...],
-    strategies: str | None,
-    overrides: tuple[str, ...],
-    seed: int | None,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    """Play FILES side by side, under each strategy.
-
-    The cluster, the samples and the faults are the same; the strategies differ.
-    """
-    from ringsim.report.table import compare_table, strategy_words
-
-    variants = [None] if strategies is None else [name.strip() for name in strategies.split(",")]
-    results: list[tuple[str, Result]] = []
-    for file in files:
-        for variant in variants:
-            chosen = overrides if variant is None else (*overrides, f"strategy.name={variant}")
-            loaded = load(file, chosen, seed, quiet=quiet)
-            result = play(loaded, "steps", shown=not (quiet or as_json))
-            command = _command("run", file, chosen, seed)
-            several = len(files) > 1 or variant is None
-            heading = "\n".join(
-                [*([result.scenario.name] if several else []), strategy_words(result, "{name} ({policy})")]
-            )
-            results.append((heading, result.with_command(command)))
-    if as_json:
-        click.echo(json.dumps([result.summary() for _, result in results], indent=2))
-    elif not quiet:
-        show(compare_table(results))
-    return 0
-
-
 def _speed_up(loaded: Loaded, result: Result) -> float | None:
-    """Return how many times as fast this was as the local twin, a step for a step."""
-    from ringsim.scenario import Local
+    """Return how many times as fast this was as the local twin, a sample for a sample."""
+    from ringsim.comparing.playing import local_twin
+    from ringsim.comparing.requirements import against_local
     from ringsim.simulation import simulate
 
     if not result.outcome.is_success:
         return None
-    twin = simulate(loaded.scenario.model_copy(update={"strategy": Local(name="local"), "faults": ()}))
-    if not result.steps or not result.virtual_time_ns:
-        return None
-    return (twin.virtual_time_ns / twin.steps) / (result.virtual_time_ns / result.steps)
-
-
-def _command(command: str, file: str, overrides: Sequence[str], seed: int | None) -> str:
-    return shlex.join(["ringsim", command, *arguments(file, overrides, seed)])
+    return against_local(result, simulate(local_twin(loaded.scenario))).speed_up
 
 
 def _suggest(file: str, result: Result, out: Path | None) -> None:

@@ -6,6 +6,7 @@ What is not here: any command.
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 import signal
 import sys
@@ -19,7 +20,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ringsim.learning.memo import Memo
     from ringsim.result import Result
+    from ringsim.scenario import Scenario
     from ringsim.scenario_file import Loaded
     from ringsim.trace import Event
 
@@ -90,12 +93,12 @@ def ctrl_c() -> Iterator[list[int]]:
         raise KeyboardInterrupt
 
 
-def play(loaded: Loaded, trace: Any, *, shown: bool, fidelity: Any = "auto") -> Result:
+def play(scenario: Scenario, trace: Any, *, shown: bool, fidelity: Any = "auto", memo: Memo | None = None) -> Result:
     """Play a scenario, with a progress bar if `shown`; Ctrl-C stops it."""
     from ringsim.report.progress import progress
     from ringsim.simulation import simulate
 
-    with progress(loaded.scenario, shown=shown) as watch, ctrl_c() as pressed:
+    with progress(scenario, shown=shown) as watch, ctrl_c() as pressed:
 
         def look(event: Event) -> None:
             if pressed:
@@ -103,7 +106,12 @@ def play(loaded: Loaded, trace: Any, *, shown: bool, fidelity: Any = "auto") -> 
             if watch is not None:
                 watch(event)
 
-        return simulate(loaded.scenario, trace=trace, fidelity=fidelity, watch=look)
+        return simulate(scenario, trace=trace, fidelity=fidelity, watch=look, memo=memo)
+
+
+def command_words(command: str, file: str, overrides: Sequence[str], seed: int | None) -> str:
+    """Return the command line that plays this scenario again."""
+    return shlex.join(["ringsim", command, *arguments(file, overrides, seed)])
 
 
 def arguments(file: str, overrides: Sequence[str], seed: int | None) -> list[str]:

@@ -1,6 +1,7 @@
-"""Results as tables a person understands: one run from top to bottom, several runs side by side.
+"""A result as a table a person understands: one run from top to bottom.
 
-What is not here: figures that are not in `Result`, and the machine's form (`Result.summary`).
+What is not here: figures that are not in `Result`, the machine's form (`Result.summary`), and several runs side by side
+(`comparison.py`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from ringsim.units import about_duration
 
 Rows = list[tuple[str, str]]
 
-# More failures than these are told by their number alone: nobody reads thousands on a screen. Lines, and in one cell.
+# More failures than these are told by their number alone: nobody reads thousands on a screen.
 FAILURES_SHOWN = 40
-FAILURES_IN_A_CELL = 8
 
 
 def run_table(result: Result, speed_up: float | None = None) -> RenderableType:
@@ -48,8 +48,8 @@ def failure_table(failures: Sequence[Failure]) -> Table:
         table.add_row(
             f"{failure.kind} of {failure.node}",
             about_duration(failure.at_ns),
-            _after(failure.at_ns, failure.detected_at_ns),
-            *_costs(failure),
+            after(failure.at_ns, failure.detected_at_ns),
+            *costs(failure),
         )
     more = len(failures) - FAILURES_SHOWN
     if more > 0:
@@ -58,13 +58,14 @@ def failure_table(failures: Sequence[Failure]) -> Table:
     return table
 
 
-def _costs(failure: Failure) -> tuple[str, str, str]:
+def costs(failure: Failure) -> tuple[str, str, str]:
+    """Return the steps that a failure rolled back, and after how long training resumed, and had its full size again."""
     if failure.detected_at_ns is None:
         return "-", "-", "-"  # Nobody has noticed it: there was nothing to go back to, or to come back from.
     return (
         str(failure.rolled_back_steps),
-        _after(failure.at_ns, failure.resumed_at_ns),
-        _after(failure.at_ns, failure.recovered_at_ns),
+        after(failure.at_ns, failure.resumed_at_ns),
+        after(failure.at_ns, failure.recovered_at_ns),
     )
 
 
@@ -78,18 +79,6 @@ def digest_table(result: Result) -> Table:
     return table
 
 
-def compare_table(results: Sequence[tuple[str, Result]]) -> Table:
-    """Return several runs side by side, each under its heading."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for heading, _ in results:
-        table.add_column(heading, justify="right", overflow="fold")
-    rows = [_compare_rows(result) for _, result in results]
-    for line in zip(*rows, strict=True):
-        table.add_row(line[0][0], *(value for _, value in line))
-    return table
-
-
 def _run_rows(result: Result, speed_up: float | None) -> Rows:
     policy_told = strategy_words(result, "{name}, on failure: {policy}")
     rows = [
@@ -97,7 +86,7 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
         ("accuracy", _accuracy(result)),
         ("virtual time", about_duration(result.virtual_time_ns)),
         ("steps", _steps(result)),
-        ("goodput", _goodput(result)),
+        ("goodput", goodput(result)),
         ("samples", _samples(result)),
         ("sent", _bytes(result)),
         ("collectives", _collectives(result)),
@@ -115,51 +104,11 @@ def _run_rows(result: Result, speed_up: float | None) -> Rows:
     return rows
 
 
-def _compare_rows(result: Result) -> Rows:
-    total_ns = max(1, sum(result.total_ns(field) for field in TIMES))
-    shares = [
-        (field.removesuffix("_ns").replace("_", " "), f"{100 * result.total_ns(field) / total_ns:.1f} %")
-        for field in TIMES
-    ]
-    failures = result.failures
-    return [
-        ("outcome", str(result.outcome)),
-        ("faults", _faults(result)),
-        ("accuracy", "-" if result.accuracy is None else f"{100 * result.accuracy:.1f} %"),
-        ("loss", "-" if result.loss is None else f"{result.loss:.4f}"),
-        ("virtual time", about_duration(result.virtual_time_ns)),
-        ("steps", str(result.steps)),
-        ("goodput", _goodput(result)),
-        ("bytes sent", f"{result.bytes_sent:,}"),
-        *shares,
-        ("detected after", _listed([_after(f.at_ns, f.detected_at_ns) for f in failures])),
-        ("resumed after", _listed([_costs(failure)[1] for failure in failures])),
-        ("false suspicions", f"{result.false_suspicions:,}"),
-        ("steps rolled back", f"{result.lost_work:,}"),
-        ("samples repeated", f"{result.samples.repeated:,}"),
-        ("samples lost", f"{result.samples.lost:,}"),
-    ]
-
-
 def _collectives(result: Result) -> str:
     closed, played = result.collectives_in_closed_form, result.collectives_by_messages
     if not closed + played:
         return "none"
     return f"{closed + played:,}: {closed:,} in closed form, {played:,} message by message"
-
-
-def _faults(result: Result) -> str:
-    counts = {
-        "hit": len(result.failures),
-        "not reached": len(result.faults_not_reached),
-        "not applicable": len(result.faults_not_applicable),
-    }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - FAILURES_IN_A_CELL
-    return ", ".join(texts[:FAILURES_IN_A_CELL]) + (f", and {more:,} more" if more > 0 else "") or "-"
 
 
 def strategy_words(result: Result, form: str) -> str:
@@ -182,7 +131,8 @@ def _steps(result: Result) -> str:
     return f"{result.steps:,}" + (f", and {again:,} more that were rolled back" if again else "")
 
 
-def _goodput(result: Result) -> str:
+def goodput(result: Result) -> str:
+    """Return the updates that count for each second of virtual time, in words."""
     return "-" if result.goodput is None else f"{result.goodput:.3g} steps/s"
 
 
@@ -233,7 +183,8 @@ def _rate(result: Result) -> str:
     return f"{'-' if result.learning_rate is None else f'{result.learning_rate:g} at the end'} (scaling: {scaling})"
 
 
-def _after(at_ns: int, then_ns: int | None) -> str:
+def after(at_ns: int, then_ns: int | None) -> str:
+    """Return how long after the one moment the other was, in words."""
     return "never" if then_ns is None else about_duration(then_ns - at_ns)
 
 
