@@ -25,7 +25,7 @@ from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
 from ringsim.scenario import Churn, Scenario, struck, train_size, worker_names, worker_shares
 from ringsim.scenario_file.checks import refuse_conflicts
-from ringsim.strategies.exposure import exposure
+from ringsim.strategies.exposure import Traces, exposure
 from ringsim.strategies.footprint import footprints
 from ringsim.strategies.observer import Seen, whole
 from ringsim.strategies.table import deploy
@@ -162,7 +162,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
             memory=measures.peak_memory(events, footprints(scenario, strategy, training.engine, deployment.roles)),
             staleness=measures.staleness(events),
             consensus=measures.consensus(events),
-            exposure=exposure(scenario, strategy, _parts(finished), _readers(events)),
+            exposure=exposure(scenario, strategy, _traces(deployment, training, finished, played, events)),
         ),
         schedule_digest=digest(events, SCHEDULE_KINDS),
         numbers_digest=digest(events, NUMBERS_KINDS),
@@ -183,14 +183,16 @@ def _finished_states(deployment: Deployment, training: Training, played: Played)
     return {node: state for node, state in results.items() if isinstance(state, State) and is_finished(training, state)}
 
 
-def _parts(finished: Mapping[str, State]) -> dict[str, tuple[int, int]]:
-    """Return which part of the parameters each node holds that holds only a part."""
-    return {node: state.part for node, state in finished.items() if state.part is not None}
-
-
-def _readers(events: Iterable[Event]) -> tuple[str, ...]:
-    """Return who read samples."""
-    return tuple(dict.fromkeys(event.node for event in events if event.kind == "step_begin"))
+def _traces(
+    deployment: Deployment, training: Training, finished: Mapping[str, State], played: Played, events: Iterable[Event]
+) -> Traces:
+    """Return what tells who could see whose gradient, where the strategy does not say."""
+    return Traces(
+        parts={node: state.part for node, state in finished.items() if state.part is not None},
+        readers=tuple(dict.fromkeys(event.node for event in events if event.kind == "step_begin")),
+        sent=played.traffic.between if deployment.replicas == "own" or deployment.name else None,
+        gradient_bytes=training.gradient_size_bytes,
+    )
 
 
 def _replicas(deployment: Deployment, finished: Mapping[str, State]) -> dict[str, str]:

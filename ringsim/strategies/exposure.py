@@ -6,9 +6,15 @@
                         passed on
     parameter_server    the server is sent everybody's whole. Every worker learns the mean of a step, and of two that
                         are in it each finds the other's. The servers of a chain but the first hear of means only
-    the rule for what   whoever holds a part of the parameters and updates it by itself, a stage of a model or a shard,
-    is not listed       sees that part of the gradient over the samples of those who read them; where nobody holds a
-                        part, or the run is lost, it cannot be told
+
+and by rule, where a strategy is not listed:
+
+    parts of a model    whoever holds a part of the parameters and updates it by itself, a stage or a shard, sees that
+                        part of the gradient over the samples of those who read them; cannot be told if a run is lost
+    replicas that differ, and your own function
+                        whoever was sent as many bytes as a gradient has could have seen one whole, of fewer bytes that
+                        part. Parameters count as well: all begin with the same, so the first that a worker passes on
+                        are those less its first gradient
 
 It counts what one node could work out that plays its part and remembers everything, in the step in which it sees the
 most, while nobody is missing. Who goes on with fewer sees more: two that are left see each other's whole gradient. A
@@ -46,18 +52,33 @@ class Sight:
     owners: Sequence[str]
 
 
-def exposure(scenario: Scenario, strategy: str, parts: Mapping[str, Part], readers: Sequence[str]) -> Exposure | None:
-    """Return who could see whose gradient in this scenario; None where nobody says.
+@dataclass(frozen=True)
+class Traces:
+    """What a run left behind that the rules ask for.
 
-    strategy: its name; a user's own has one that is not listed. parts: what part of the parameters each node held in
-    the end that held only a part. readers: who read samples.
+    parts: what part of the parameters each node held in the end that held only a part. readers: who read samples. sent:
+    payload bytes, by source and target; None where bytes say nothing.
+    """
+
+    parts: Mapping[str, Part]
+    readers: Sequence[str]
+    sent: Mapping[tuple[str, str], int] | None
+    gradient_bytes: int
+
+
+def exposure(scenario: Scenario, strategy: str, traces: Traces) -> Exposure | None:
+    """Return who could see whose gradient in this scenario; None where it cannot be told.
+
+    strategy: its name; a user's own has one that is not listed.
     """
     if len(worker_names(scenario)) > MOST_NODES:
         return None
     if strategy in DECLARED and strategy == scenario.strategy.name:
         sight = DECLARED[strategy](scenario)
-    elif parts:
-        sight = _of_parts(parts, readers)
+    elif traces.parts:
+        sight = _of_parts(traces)
+    elif traces.sent is not None:
+        sight = _of_bytes(traces.sent, traces)
     else:
         return None
     return measures.exposure(sight.seen, sight.observers, sight.owners)
@@ -81,14 +102,12 @@ def _all_reduce(scenario: Scenario) -> Sight:
 def _parameter_server(scenario: Scenario) -> Sight:
     workers = tuple(worker_names(scenario))
     head, *chain = added_machines(scenario.strategy)
-    first = len(workers) - getattr(
-        scenario.strategy, "backups", 0
-    )  # so many pushes are in a mean, and may be anybody's
+    in_a_mean = len(workers) - getattr(scenario.strategy, "backups", 0)  # whoever they are
     everybody = dict.fromkeys(workers, 1.0)
     seen = {head: everybody}
-    if first <= 2:  # A worker takes its own gradient from the mean, and has the other one.
+    if in_a_mean <= 2:  # A worker takes its own gradient from the mean, and has the other one.
         seen |= dict.fromkeys(workers, everybody)
-    if first <= 1:
+    if in_a_mean <= 1:
         seen |= dict.fromkeys(chain, everybody)
     return Sight(seen, (*workers, head, *chain), workers)
 
@@ -101,10 +120,17 @@ def _known(plan: Plan, members: Sequence[str]) -> Seen:
     }
 
 
-def _of_parts(parts: Mapping[str, Part], readers: Sequence[str]) -> Sight:
-    size = max(stop for _, stop in parts.values())
-    seen = {node: dict.fromkeys(readers, (stop - start) / size) for node, (start, stop) in parts.items()}
-    return Sight(seen, tuple(dict.fromkeys((*readers, *parts))), readers)
+def _of_parts(traces: Traces) -> Sight:
+    size = max(stop for _, stop in traces.parts.values())
+    seen = {node: dict.fromkeys(traces.readers, (stop - start) / size) for node, (start, stop) in traces.parts.items()}
+    return Sight(seen, tuple(dict.fromkeys((*traces.readers, *traces.parts))), traces.readers)
+
+
+def _of_bytes(sent: Mapping[tuple[str, str], int], traces: Traces) -> Sight:
+    seen: dict[str, dict[str, float]] = {}
+    for (source, target), size_bytes in sent.items():
+        seen.setdefault(target, {})[source] = min(1.0, size_bytes / traces.gradient_bytes)
+    return Sight(seen, tuple(dict.fromkeys((*traces.readers, *seen))), traces.readers)
 
 
 DECLARED: dict[str, Callable[[Scenario], Sight]] = {

@@ -21,6 +21,7 @@ class Traffic:
     links: dict[Link, int]
     wire: dict[str, int] = field(default_factory=dict)
     payload: dict[str, int] = field(default_factory=dict)
+    between: dict[tuple[str, str], int] = field(default_factory=dict)  # payload, by who sent it to whom
     messages: int = 0
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
@@ -55,6 +56,7 @@ def _add(connection: Connection, transport: Ideal | Framed | Tcp, traffic: Traff
     traffic.messages += sum(connection.sent.values())
     traffic.wire[source] = traffic.wire.get(source, 0) + wire
     traffic.payload[source] = traffic.payload.get(source, 0) + payload
+    traffic.between[source, target] = traffic.between.get((source, target), 0) + payload
     for link in connection.route.links:
         traffic.links[link] += wire
     if connection.route.back:
