@@ -131,13 +131,14 @@ def test_python_in_the_pages_runs_and_prints_what_is_shown(name: str) -> None:
 
 def shown_as(printed: str) -> list[str]:
     """Return printed lines as the pages show them, without the figures that another jaxlib may change."""
-    lines = [line.rstrip() for line in re.sub("sha256:[0-9a-f]{64}", "sha256:...", printed).splitlines()]
+    printed = re.sub("sha256:[0-9a-f]{64}", "sha256:...", printed)
+    lines = [re.sub(r" +[+-][0-9.]+ points", " ... points", line.rstrip()) for line in printed.splitlines()]
     return [line for line in lines if not line.startswith(("accuracy ", "loss "))]
 
 
 def console_blocks() -> list[Any]:
     found = []
-    for block in blocks(page("first_run.md") + page("collectives.md"), "console"):
+    for block in blocks(page("first_run.md") + page("collectives.md") + page("comparing.md"), "console"):
         command, _, printed = block.removeprefix("$ ").partition("\n")
         marks = [pytest.mark.long] if " compare " in command else []
         found.append(pytest.param(command, printed, id=command, marks=marks))
