@@ -128,12 +128,14 @@ def test_a_mistake_of_the_file_is_told_as_such(small: str, capsys: pytest.Captur
 def test_settings_of_the_file_hold_on_for_a_name_and_not_for_a_mapping(
     small: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = (small, "--strategies", "ring,{name: ring},ring:wait")
+    arguments = (small, "--strategies", "ring,{name: ring},ring:wait,server_chain")
     nodes = [{memory["node"] for memory in line["memory"]} for line in compared(capsys, *arguments)]
-    assert ["rendezvous" in names for names in nodes] == [True, False, True]
+    assert ["rendezvous" in names for names in nodes] == [True, False, True, False]
     assert run_command(["compare", *arguments]) == 0
     heading = capsys.readouterr().out.splitlines()[0].split("  ")
-    assert [part.strip() for part in heading if part.strip()] == ["ring (elastic)", "ring", "ring (wait)"]
+    assert [part.strip() for part in heading if part.strip()] == [
+        "ring (elastic)", "ring", "ring (wait)", "server_chain",
+    ]  # fmt: skip
 
 
 def test_all_play_the_same_samples_as_local(small: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,10 +104,13 @@ def _heading(several: bool, entry: Entry) -> Callable[[Result], tuple[str, ...]]
 
     def heading(result: Result) -> tuple[str, ...]:
         from ringsim.report.table import strategy_words
+        from ringsim.scenario import STRATEGY_NAMES
 
-        # Two entries with settings may be one strategy with one policy.
-        settings = entry.words.strip("{} ").replace("name: ", "", 1)
-        words = settings if entry.words.startswith("{") else strategy_words(result, "{name} ({policy})")
+        words = strategy_words(result, "{name} ({policy})")
+        if entry.words.startswith("{"):  # Two entries with settings may be one strategy with one policy.
+            words = entry.words.strip("{} ").removeprefix("name: ")
+        elif entry.words and entry.words.partition(":")[0] not in STRATEGY_NAMES:
+            words = entry.words  # another file's
         return (*([result.scenario.name] if several else []), words)
 
     return heading

@@ -27,7 +27,7 @@ def progress(scenario: Scenario, *, shown: bool) -> Iterator[Callable[[Event], N
         TextColumn("{task.fields[time]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(scenario.name, total=planned_steps(scenario), time="")
+        task = bar.add_task(f"{scenario.name}, {scenario.strategy.name}", total=planned_steps(scenario), time="")
 
         def watch(event: Event) -> None:
             if event.kind == "update":

@@ -56,7 +56,8 @@ def _add(connection: Connection, transport: Ideal | Framed | Tcp, traffic: Traff
     traffic.messages += sum(connection.sent.values())
     traffic.wire[source] = traffic.wire.get(source, 0) + wire
     traffic.payload[source] = traffic.payload.get(source, 0) + payload
-    traffic.between[source, target] = traffic.between.get((source, target), 0) + payload
+    if payload:  # A connection may be there that has carried nothing.
+        traffic.between[source, target] = traffic.between.get((source, target), 0) + payload
     for link in connection.route.links:
         traffic.links[link] += wire
     if connection.route.back:
