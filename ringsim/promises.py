@@ -31,7 +31,7 @@ def _local(result: Result, losses: Losses) -> bool:
     return losses.spare(worker_names(result.scenario)[0])
 
 
-def _ring_abort(result: Result, losses: Losses) -> bool:
+def _all_spared(result: Result, losses: Losses) -> bool:
     return all(map(losses.spare, worker_names(result.scenario)))
 
 
@@ -81,11 +81,15 @@ def _has_server(result: Result, losses: Losses) -> bool:
 # (name, on_failure) -> whether it promises to come to the end of its task after these losses, all told by a reset.
 PROMISES: Mapping[tuple[str, str | None], Callable[[Result, Losses], bool]] = {
     ("local", None): _local,
-    ("ring", "abort"): _ring_abort,
+    ("ring", "abort"): _all_spared,
     ("ring", "elastic"): _ring_elastic,
     ("ring", "wait"): _ring_waits,
     ("ring", "spares"): _ring_has_spares,
     ("ring", "peer_recovery"): _ring_elastic,
+    ("model_parallel", None): _all_spared,
+    ("gpipe", None): _all_spared,
+    ("pipedream", None): _all_spared,
+    ("spectrain", None): _all_spared,
     ("parameter_server", "wait"): _server_waits,
     ("parameter_server", "timeout"): _server_drops,
     ("parameter_server", "backup"): _server_has_backups,

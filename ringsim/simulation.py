@@ -73,7 +73,7 @@ def simulate(
     ('finished: 2 steps in 433.4 us of virtual time', 128)
     """
     _refuse(scenario, strategy, model, trace, fidelity)
-    refuse_conflicts(scenario)
+    refuse_conflicts(scenario, None if model is None else len(model.layers))
     deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)
     rows = max(deployment.shares.values())
     if memo is not None and share_replicas:

@@ -76,6 +76,12 @@ FLAPS = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]"
 SLOW = "cluster.nodes=[{name: a}, {name: b, speed: 1 KFLOP/s}, {name: c, speed: 1 KFLOP/s}]"
 LONE = "faults=[{kind: crash, node: b, at: 20 ms}, {kind: crash, node: c, at: 20 ms}]"
 
+
+def stages(name: str) -> list[str]:
+    """Return the overrides of a pipeline that has a layer to spare, over more than an epoch."""
+    return [f"strategy={{name: {name}}}", "task.model={kind: mlp, hidden: [8, 9, 10]}", "task.steps=8"]
+
+
 # (model, key): the overrides that both runs have, and the one that only the second has.
 CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Scenario", "seed"): ([], "seed=1"),
@@ -237,6 +243,15 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Ssp", "slack"): ([SERVER, "strategy.consistency=ssp"], "strategy.consistency.slack=0"),
     ("Server", "shards"): ([SERVER], "strategy.server.shards=2"),
     ("Server", "co_located"): ([SERVER], "strategy.server.co_located=true"),
+    ("ModelParallel", "layers"): (stages("model_parallel"), "strategy.layers=[2, 1, 1]"),
+    ("GPipe", "layers"): (stages("gpipe"), "strategy.layers=[2, 1, 1]"),
+    ("GPipe", "micro_batches"): (stages("gpipe"), "strategy.micro_batches=2"),
+    ("PipeDream", "layers"): (stages("pipedream"), "strategy.layers=[2, 1, 1]"),
+    ("PipeDream", "stashing"): (stages("pipedream"), "strategy.stashing=false"),
+    ("PipeDream", "vertical_sync"): (stages("pipedream"), "strategy.vertical_sync=true"),
+    ("PipeDream", "drain"): (stages("pipedream"), "strategy.drain=epoch"),
+    ("SpecTrain", "layers"): (stages("spectrain"), "strategy.layers=[2, 1, 1]"),
+    ("SpecTrain", "drain"): (stages("spectrain"), "strategy.drain=epoch"),
     ("ParameterServerTimeout", "timeout"): ([DROPS, HUSHED], "strategy.timeout=60 ms"),
     ("ParameterServerTimeout", "server"): ([DROPS], "strategy.server={bandwidth: 9 Mbit/s}"),
     ("ParameterServerBackup", "backups"): ([BACKUP], "strategy.backups=2"),

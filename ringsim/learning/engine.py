@@ -247,7 +247,7 @@ class Engine:
             raise IndexError(f"a sample outside 0 to {len(self.dataset.train_y) - 1}")
         rows = np.full(self.rows, _NO_SAMPLE, np.int32)
         rows[: len(samples)] = samples
-        compute = functools.partial(self._functions.gradient, self._device(parameters), *self._train, rows)
+        compute = functools.partial(self._functions.gradient, self.device(parameters), *self._train, rows)
         if not (self._is_large and self._functions.gradient.is_compiled):
             gradient = _gradient(compute)
             return Deferred(lambda: gradient)
@@ -276,7 +276,7 @@ class Engine:
         return result
 
     def _step(self, state: ModelState, gradient: Version, rate: np.float32) -> ModelState:
-        device = self._device
+        device = self.device
         memory = self._on_device.get(state.optimizer, state.optimizer.leaves)
         return self._state(*self._functions.update(device(state.parameters), memory, device(gradient), rate))
 
@@ -288,7 +288,7 @@ class Engine:
         count = len(self.dataset.test_y)
         loss, right = 0.0, 0
         for start in range(0, count, EVALUATION_ROWS):
-            sums = self._functions.evaluate(self._device(parameters), *self._test, np.int32(start))
+            sums = self._functions.evaluate(self.device(parameters), *self._test, np.int32(start))
             loss, right = loss + float(sums[0]), right + int(sums[1])
         result = Evaluation(loss / count, right / count)
         if self.share_replicas:
@@ -308,7 +308,7 @@ class Engine:
 
     # --- between NumPy and JAX ----------------------------------------------------------------------------------------
 
-    def _device(self, version: Version) -> jax.Array:
+    def device(self, version: Version) -> jax.Array:
         """Return the array of `version` as JAX holds it, passed to it at most once."""
         held = self._on_device.get(version)
         if held is None:
@@ -355,7 +355,7 @@ def _pool() -> ThreadPoolExecutor:
 # --- the jitted functions ---------------------------------------------------------------------------------------------
 
 
-class _Jitted:
+class Jitted:
     """A jitted function that says whether it is compiled, and compiles without a word about the cache on disk."""
 
     def __init__(self, function: Callable[..., Any]):
@@ -379,11 +379,11 @@ class _Functions:
     """The five functions of a model, each compiled once: their shapes are fixed by what `_functions` was asked."""
 
     layout: Layout
-    initial: _Jitted  # key words [2] -> flat
-    memory: _Jitted  # flat -> memory, the optimizer's arrays
-    gradient: _Jitted  # flat, train_x, train_y, rows [rows] -> mean loss, flat mean gradient
-    update: _Jitted  # flat, memory, flat gradient, rate -> flat, memory
-    evaluate: _Jitted  # flat, test_x, test_y, start -> sum of losses, number of right answers
+    initial: Jitted  # key words [2] -> flat
+    memory: Jitted  # flat -> memory, the optimizer's arrays
+    gradient: Jitted  # flat, train_x, train_y, rows [rows] -> mean loss, flat mean gradient
+    update: Jitted  # flat, memory, flat gradient, rate -> flat, memory
+    evaluate: Jitted  # flat, test_x, test_y, start -> sum of losses, number of right answers
 
 
 @functools.lru_cache(maxsize=32)
@@ -424,7 +424,7 @@ def _functions(
         return jnp.sum(jnp.where(is_sample, losses, 0)), jnp.sum(jnp.where(is_sample, right, 0))
 
     gradient = jax.value_and_grad(mean_loss)
-    return _Functions(where, _Jitted(initial), _Jitted(memory), _Jitted(gradient), _Jitted(update), _Jitted(evaluate))
+    return _Functions(where, Jitted(initial), Jitted(memory), Jitted(gradient), Jitted(update), Jitted(evaluate))
 
 
 def _take(x: jax.Array, y: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -253,6 +253,49 @@ class ParameterServerBackup(Settings):
     server: Server = Server()
 
 
+_LAYERS: Any = Field(
+    default=None,
+    strict=False,
+    description="how many layers each stage has, such as [1, 2, 1]; default: so that the slowest has the least work",
+)
+_DRAIN: Any = Field(default="never", description="epoch: everything under way comes back before a new epoch begins")
+
+
+class ModelParallel(Settings):
+    """Every worker has some of the layers; one mini-batch goes through them at a time."""
+
+    name: Literal["model_parallel"]
+    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
+
+
+class GPipe(Settings):
+    """Every worker has some of the layers; pieces of a mini-batch follow one another, and make one update."""
+
+    name: Literal["gpipe"]
+    micro_batches: int = Field(4, ge=1, le=100_000, description="pieces of a mini-batch")
+    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
+
+
+class PipeDream(Settings):
+    """Every worker has some of the layers; mini-batches follow one another, and each makes an update (1F1B)."""
+
+    name: Literal["pipedream"]
+    stashing: bool = Field(True, description="a backward pass has the weights of its forward pass, not the newest")
+    vertical_sync: bool = Field(False, description="a mini-batch has weights of one age at all stages")
+    drain: Literal["never", "epoch"] = _DRAIN
+    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
+
+
+class SpecTrain(Settings):
+    """As pipedream, but all passes are at weights that are predicted, and none is stashed."""
+
+    name: Literal["spectrain"]
+    drain: Literal["never", "epoch"] = _DRAIN
+    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
+
+
+Pipelined = ModelParallel | GPipe | PipeDream | SpecTrain
+
 # (name, on_failure) -> settings. The first policy of a name is the one that holds when a file says none.
 STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
     ("local", None): Local,
@@ -264,6 +307,10 @@ STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
     ("parameter_server", "wait"): ParameterServerWait,
     ("parameter_server", "timeout"): ParameterServerTimeout,
     ("parameter_server", "backup"): ParameterServerBackup,
+    ("model_parallel", None): ModelParallel,
+    ("gpipe", None): GPipe,
+    ("pipedream", None): PipeDream,
+    ("spectrain", None): SpecTrain,
 }
 STRATEGY_NAMES = tuple(dict.fromkeys(name for name, _ in STRATEGIES))
 
@@ -311,6 +358,10 @@ Strategy = Annotated[
     | Annotated[RingPeerRecovery, Tag("ring/peer_recovery")]
     | Annotated[ParameterServerWait, Tag("parameter_server/wait")]
     | Annotated[ParameterServerTimeout, Tag("parameter_server/timeout")]
-    | Annotated[ParameterServerBackup, Tag("parameter_server/backup")],
+    | Annotated[ParameterServerBackup, Tag("parameter_server/backup")]
+    | Annotated[ModelParallel, Tag("model_parallel")]
+    | Annotated[GPipe, Tag("gpipe")]
+    | Annotated[PipeDream, Tag("pipedream")]
+    | Annotated[SpecTrain, Tag("spectrain")],
     Discriminator(_strategy_tag),
 ]

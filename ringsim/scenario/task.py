@@ -48,6 +48,15 @@ class Cnn(Settings):
     kind: Literal["cnn"]
 
 
+def layer_count(model: Softmax | Mlp | Cnn) -> int:
+    """Return how many layers a model has: what a pipeline can cut into stages.
+
+    >>> layer_count(Mlp(kind="mlp", hidden=(64, 32)))
+    3
+    """
+    return len(model.hidden) + 1 if isinstance(model, Mlp) else {"softmax": 1, "cnn": 5}[model.kind]
+
+
 class Sgd(Settings):
     """Plain stochastic gradient descent."""
 

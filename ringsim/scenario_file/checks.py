@@ -22,6 +22,8 @@ from ringsim.scenario import (
     NeighbourHeartbeat,
     ParameterServerBackup,
     ParameterServerWait,
+    PipeDream,
+    Pipelined,
     RingElastic,
     RingPeerRecovery,
     RingSpares,
@@ -31,6 +33,7 @@ from ringsim.scenario import (
     Straggle,
     Synthetic,
     full_size,
+    layer_count,
     worker_names,
 )
 from ringsim.scenario_file.conflict import Conflict
@@ -42,8 +45,8 @@ from ringsim.units import SHARE, format_duration
 _WHOLE = SHARE.parse("100 %")
 
 
-def conflicts(scenario: Scenario) -> Iterator[Conflict]:
-    """Yield what is wrong between keys that are each right alone.
+def conflicts(scenario: Scenario, layers: int | None = None) -> Iterator[Conflict]:
+    """Yield what is wrong between keys that are each right alone. layers: of a model that is not the task's.
 
     >>> scenario = Scenario.model_validate({"name": "a", "task": {"steps": 2}, "cluster": {"nodes": 2}, "strategy":
     ...     {"name": "ring"}, "faults": [{"kind": "crash", "node": "node1", "at": {"step": 2}}]})
@@ -57,14 +60,18 @@ def conflicts(scenario: Scenario) -> Iterator[Conflict]:
     yield from _check_shares(scenario)
     yield from _check_workers(scenario)
     yield from _check_server(scenario)
+    yield from _check_stages(scenario, layer_count(scenario.task.model) if layers is None else layers)
     yield from _check_heartbeat(scenario)
     yield from network_conflicts(scenario)
     yield from fault_conflicts(scenario)
 
 
-def refuse_conflicts(scenario: Scenario) -> None:
-    """Raise ScenarioInvalid if keys do not agree: for scenarios that were made in Python and not read from a file."""
-    problems = tuple(Problem("", dotted(conflict.path), conflict.sentence) for conflict in conflicts(scenario))
+def refuse_conflicts(scenario: Scenario, layers: int | None = None) -> None:
+    """Raise ScenarioInvalid if keys do not agree: for scenarios that were made in Python and not read from a file.
+
+    layers: how many a model has that takes the place of the task's.
+    """
+    problems = tuple(Problem("", dotted(conflict.path), conflict.sentence) for conflict in conflicts(scenario, layers))
     if problems:
         raise ScenarioInvalid(problems)
 
@@ -180,6 +187,28 @@ _FORMS = {
     "shards": "holds a range of the parameters",
     "co_located": "is on the workers' machines",
 }
+
+
+def _check_stages(scenario: Scenario, layers: int) -> Iterator[Conflict]:
+    strategy, workers = scenario.strategy, len(worker_names(scenario))
+    if not isinstance(strategy, Pipelined):
+        return
+    here = ("strategy", "layers")
+    rests_on = (here, ("strategy",), ("cluster", "nodes"), ("task", "model"))
+    if workers > layers:
+        sentence = (
+            f"gives each worker a stage of at least one layer, and of the model's {layers} there are not enough for "
+            f"{workers} workers; take fewer machines, or a model of more layers"
+        )
+        yield Conflict(("strategy", "name"), sentence, (("strategy",), *rests_on[2:]))
+    elif strategy.layers is not None and (len(strategy.layers), sum(strategy.layers)) != (workers, layers):
+        said = f"{list(strategy.layers)}, which is {len(strategy.layers)} and {sum(strategy.layers)}"
+        sentence = f"must be one number for each of {workers} workers, {layers} in sum as the model has; not {said}"
+        yield Conflict(here, sentence, rests_on)
+    if isinstance(strategy, PipeDream) and strategy.vertical_sync and not strategy.stashing:
+        sentence = "keeps old weights at every stage, and stashing: false keeps none; leave one of them out"
+        path = ("strategy", "vertical_sync")
+        yield Conflict(path, sentence, (path, ("strategy", "stashing")))
 
 
 def _check_heartbeat(scenario: Scenario) -> Iterator[Conflict]:

@@ -159,7 +159,7 @@ _ONE = """\
 """
 
 _SEVERAL = """\
-  name: ring  # ring, parameter_server or local (one machine computes every sample)
+  name: ring  # ring, parameter_server, local (one machine computes every sample), or a pipeline (below)
   # ring, on_failure: abort (a death ends the job), elastic (the others go on without it), wait (until it is back),
   # spares (one of the last ones, which stood by, takes its place: say spares: 2) or peer_recovery (no rollback)
   # parameter_server, on_failure: wait (for ever), timeout (drop who is late) or backup (with backups: so many pushes of
@@ -167,6 +167,8 @@ _SEVERAL = """\
   # replicas (2), shards (2 servers with a range each) or co_located (true: every worker serves a range)}
   # parameter_server, consistency: bsp (workers in step, the default), {kind: bounded_delay, tau: 2} (nearly in step),
   # {kind: ssp, slack: 2} (the same, and from copies that may be so old) or asp (nobody waits)
+  # model_parallel, gpipe (micro_batches: 4), pipedream (stashing: false, vertical_sync: true, drain: epoch) and
+  # spectrain (drain) give each worker some of the model's layers, such as layers: [1, 1, 2, 1]
   #on_failure: elastic
   #collective: tree  # ring: add the gradients up by ring (the default), tree, halving_doubling or hierarchical
   #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on

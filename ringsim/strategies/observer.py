@@ -54,8 +54,8 @@ class Observer:
         for place, states in self._held.items():
             parameters = whole(self._engine, states, replicas)
             if parameters is not None:
-                distance = consensus([state.model.parameters for state in states.values()], parameters)
-                apart = distance if replicas == "own" else None
+                versions = [state.model.parameters for state in states.values()]
+                apart = consensus(versions, parameters) if replicas == "own" else None
                 epoch = next(iter(states.values())).cursor.epoch
                 found[place] = Seen(tuple(states), epoch, self._engine.evaluate(parameters), apart)
         return found

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from ringsim import scenario as settings
 from ringsim.scenario import Scenario
 from ringsim.strategies import (
+    gpipe,
     local,
+    model_parallel,
     parameter_server,
+    pipedream,
     ring,
     ring_elastic,
     ring_peer_recovery,
@@ -19,6 +22,7 @@ from ringsim.strategies import (
     server_checkpoint,
     server_co_located,
     server_sharded,
+    spectrain,
 )
 from ringsim.strategies.training import Deployment
 
@@ -49,6 +53,10 @@ _DEPLOY: dict[type[settings.Settings], Callable[[Scenario], Deployment]] = {
     settings.RingWait: ring_wait.deploy,
     settings.RingSpares: ring_spares.deploy,
     settings.RingPeerRecovery: ring_peer_recovery.deploy,
+    settings.ModelParallel: model_parallel.deploy,
+    settings.GPipe: gpipe.deploy,
+    settings.PipeDream: pipedream.deploy,
+    settings.SpecTrain: spectrain.deploy,
 }
 
 

@@ -1,0 +1,177 @@
+"""A stage of a pipeline on its node: what model parallelism and all pipelines do with it.
+
+    node0  layers 0, 1   ── activations ─►  node1  layers 2      ── activations ─►  node2  layers 3, 4: loss
+    node0  layers 0, 1   ◄─ gradients ────  node1  layers 2      ◄─ gradients ────  node2
+
+Every worker is one stage. A step takes the samples that all workers of the cluster together would take, so it is a step
+of the local twin. The first stage reads the samples and the last one their labels, each from its own copy of the data;
+between stages go the activations, and back the gradients of them: float32 numbers for the samples that there are. A
+forward pass takes the work of its layers, a backward pass twice that. Who waits for a dead stage gives up, and the next
+one for it: any death is the end of the job. What is not here: which pass comes when (the strategies).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from ringsim.learning.parameters import Version
+from ringsim.learning.sampler import Cursor
+from ringsim.learning.stages import Stage
+from ringsim.node import Group, Member, Node, Operation
+from ringsim.scenario import Pipelined, Scenario, global_batch_size, worker_names
+from ringsim.strategies.partition import balanced, by_hand
+from ringsim.strategies.training import Deployment, Role, State, Training
+
+Worker = Callable[["Pipe", State], Operation[State]]
+
+
+@dataclass(frozen=True)
+class Micro:
+    """A piece of a step's mini-batch. `share`: of the step's samples."""
+
+    step: int
+    number: int
+    samples: tuple[int, ...]
+    share: float
+
+
+@dataclass
+class _Peak:
+    versions: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Pipe:
+    """One stage on its node, and the way to the stages before and after it.
+
+    group: who owns the samples, the first stage alone. rows: of the largest piece.
+    """
+
+    node: Node
+    training: Training
+    stage: Stage
+    names: tuple[str, ...]
+    group: Group
+    _peak: _Peak = field(default_factory=_Peak)
+
+    @property
+    def index(self) -> int:
+        """Which stage it is, from 0."""
+        return self.names.index(self.node.name)
+
+    def begin(self, step: int, cursor: Cursor, pieces: int = 1) -> tuple[Micro, ...]:
+        """Return the pieces of a step's mini-batch; the first stage says that the step begins."""
+        (batch,) = self.training.sampler.batches(cursor, self.group.names)
+        if self.index == 0:
+            samples = [int(sample) for sample in batch.samples]
+            self.node.begin_step(step, epoch=cursor.epoch, generation=0, samples=samples)
+        total = len(batch.samples)
+        ends = [total * number // pieces for number in range(pieces + 1)]
+        cuts = [batch.samples[start:stop] for start, stop in pairwise(ends)]
+        return tuple(Micro(step, number, some, len(some) / total) for number, some in enumerate(cuts) if some)
+
+    def forward(self, micro: Micro, parameters: Version) -> Operation[np.ndarray]:
+        """Take what comes from the stage before, pass on what comes out; return the inputs, for the way back."""
+        if self.index == 0:
+            inputs = self.stage.samples(micro.samples)
+        else:
+            message = yield from self.node.receive(
+                self.names[self.index - 1], tag=("forward", micro.step, micro.number)
+            )
+            inputs = message.payload
+        yield from self.node.compute(self._flop(1, micro))
+        if not self.stage.is_last:
+            self._pass(
+                self.index + 1, self.stage.forward(parameters, inputs), "forward", micro, self.stage.output_bytes
+            )
+        return inputs
+
+    def backward(self, micro: Micro, parameters: Version, inputs: np.ndarray) -> Operation[tuple[np.ndarray, float]]:
+        """Take the gradient that comes from the stage after, pass on that of the inputs; return that of the parameters.
+
+        With it comes the mean loss, which only the last stage knows; elsewhere it is 0.
+        """
+        if self.stage.is_last:
+            loss, gradient, below = self.stage.backward_from_labels(parameters, inputs, micro.samples, micro.share)
+        else:
+            above = yield from self.node.receive(self.names[self.index + 1], tag=("backward", micro.step, micro.number))
+            gradient, below = self.stage.backward(parameters, inputs, above.payload)
+            loss = 0.0
+        yield from self.node.compute(self._flop(2, micro))
+        if self.index > 0:
+            self._pass(self.index - 1, below, "backward", micro, self._input_bytes)
+        return gradient, loss
+
+    def _pass(self, index: int, numbers: np.ndarray, what: str, micro: Micro, sample_bytes: int) -> None:
+        size_bytes = sample_bytes * len(micro.samples)
+        self.node.send(self.names[index], numbers, size_bytes, tag=(what, micro.step, micro.number))
+
+    @property
+    def _input_bytes(self) -> int:
+        """What one sample's inputs take."""
+        layers, first = self.training.engine.model.layers, self.stage.first
+        return 4 * int(
+            np.prod(layers[first - 1].output_shape if first else self.training.engine.dataset.shape.features)
+        )
+
+    def _flop(self, passes: int, micro: Micro) -> int:
+        """Return the work of this stage: `passes` of the three parts of the whole, of which the forward pass is one."""
+        layers = self.training.engine.model.layers
+        total = passes * len(micro.samples) * self.training.engine.flop_per_sample
+        before, after = (sum(layer.flop for layer in layers[:end]) for end in (self.stage.first, self.stage.last))
+        whole = 3 * sum(layer.flop for layer in layers)
+        return total * after // whole - total * before // whole
+
+    def tell_loss(self, step: int, cursor: Cursor, losses: Sequence[float], pieces: Sequence[Micro]) -> None:
+        """Tell the mean loss of a step, if this is the last stage."""
+        if self.stage.is_last:
+            loss = sum(loss * micro.share for loss, micro in zip(losses, pieces, strict=True))
+            samples, whose = sum(len(micro.samples) for micro in pieces), self.group.names[0]
+            about = {"step": step, "epoch": cursor.epoch, "generation": 0, "samples": samples}
+            self.node.record("loss", **about, loss=loss, worker=whose)
+
+    def updated(self, state: State, gradient: np.ndarray, staleness: int | None = None) -> State:
+        """Apply the gradient of a step to the stage's parameters."""
+        reports = self.index == 0
+        return self.training.update_apart(self.node, state, gradient, self.group, reports=reports, staleness=staleness)
+
+    def keeps(self, state: State, versions: Sequence[Version], pieces: Sequence[Micro]) -> None:
+        """Say how much this stage keeps, if it is more than ever: versions, optimizer, a gradient, and inputs."""
+        there = {version.id: version for version in (state.model.parameters, *versions)}
+        numbers = sum(version.array.nbytes for version in there.values()) + state.model.parameters.array.nbytes
+        optimizer = self.training.engine.size_bytes(state.model) - state.model.parameters.array.nbytes
+        inputs = self._input_bytes * sum(len(micro.samples) for micro in pieces)
+        size_bytes, peak = numbers + optimizer + inputs, self._peak
+        if size_bytes > peak.size_bytes or len(there) > peak.versions:
+            peak.versions, peak.size_bytes = max(peak.versions, len(there)), max(peak.size_bytes, size_bytes)
+            self.node.record("memory", versions=peak.versions, size_bytes=peak.size_bytes)
+
+
+def deploy(scenario: Scenario, run: Worker, pieces: int = 1) -> Deployment:
+    """Put a stage on every rank of the cluster; `run(pipe, state)` is what each does. pieces: of a mini-batch."""
+    names, settings = worker_names(scenario), scenario.strategy
+    assert isinstance(settings, Pipelined)
+    work = partial(_stage, run=run, names=names, layers=settings.layers, pieces=pieces)
+    roles = [Role(name, work) for name in names]
+    return Deployment(roles, {names[0]: global_batch_size(scenario)}, full_size=1)
+
+
+def _stage(
+    node: Node, training: Training, run: Worker, names: tuple[str, ...], layers: Sequence[int] | None, pieces: int
+) -> Operation[State]:
+    """Take the stage that is this node's, and run."""
+    engine, index = training.engine, names.index(node.name)
+    flop = [layer.flop for layer in engine.model.layers]
+    cuts = balanced(flop, len(names)) if layers is None else by_hand(layers)
+    stage = Stage(engine, *cuts[index], rows=-(-engine.rows // pieces))
+    group = Group(0, (Member(names[0], 0),))
+    whole = training.initial()
+    part = stage.part
+    state = State(0, whole.cursor, engine.cut(whole.model, part), part=(part.start, part.stop))
+    return (yield from run(Pipe(node, training, stage, names, group), state))
