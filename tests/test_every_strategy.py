@@ -3,7 +3,6 @@
     all             finish, learn, and do the same again: twice, message by message, with ties broken in another order
     all             keep the invariants (`ringsim/invariants.py`), undisturbed and whoever dies, for good or for a while
     in step         have the parameters of `local` after every update, up to the order of float additions
-    not in step     do not wait for a machine that is slow
 
 What is not here: what only some of them promise (the tests named after them), and faults of other kinds, at every
 instant (`ringsim monkey`).
@@ -52,6 +51,9 @@ IN_STEP: dict[str, dict[str, Any]] = {
     "server in shards": {**SERVED, "server": {"shards": 3}},
     "server on the workers' machines": {**SERVED, "server": {"co_located": True}},
     "server with checkpoints": {**SERVED, "server": {"checkpoint_every": 2}},
+    "model parallel": {"name": "model_parallel"},
+    "GPipe": {"name": "gpipe"},
+    "GPipe in 3 pieces": {"name": "gpipe", "micro_batches": 3},
 }
 # In step, but not of all samples, or not of all machines.
 OF_FEWER: dict[str, dict[str, Any]] = {
@@ -71,7 +73,15 @@ ASYNCHRONOUS: dict[str, dict[str, Any]] = {
     },
     "server, ASP and timeout": {**SERVED, "on_failure": "timeout", "timeout": "50 ms", "consistency": "asp"},
 }
-ALL = {**IN_STEP, **OF_FEWER, **ASYNCHRONOUS}
+# Several mini-batches are under way, each an update.
+PIPELINED: dict[str, dict[str, Any]] = {
+    "PipeDream": {"name": "pipedream"},
+    "PipeDream, vertical sync": {"name": "pipedream", "vertical_sync": True},
+    "PipeDream, nothing stashed": {"name": "pipedream", "stashing": False},
+    "PipeDream, drained": {"name": "pipedream", "drain": "epoch"},
+    "SpecTrain": {"name": "spectrain"},
+}
+ALL = {**IN_STEP, **OF_FEWER, **ASYNCHRONOUS, **PIPELINED}
 every = pytest.mark.parametrize("name", ALL)
 
 

@@ -240,6 +240,22 @@ def test_a_server_sees_all_of_everybody_and_workers_the_mean() -> None:
     assert set(chain) == {"server0"}, "the second hears of means"
 
 
+def test_who_serves_a_range_sees_it_of_everybody() -> None:
+    workers = [f"node{rank}" for rank in range(4)]
+    shards = seen(played("strategy={name: parameter_server, server: {shards: 2}}"))
+    assert shards == {f"server{index}": dict.fromkeys(workers, 0.5) for index in range(2)}
+    assert seen(played("strategy={name: parameter_server, server: {co_located: true}}")) == {
+        worker: {other: 0.25 for other in workers if other != worker} for worker in workers
+    }
+
+
+@pytest.mark.parametrize("consistency", ["bounded_delay", "ssp", "asp"])
+def test_not_in_step_a_worker_can_find_another_s_single_update(consistency: str) -> None:
+    shown = seen(played(f"strategy={{name: parameter_server, consistency: {consistency}}}"))
+    assert shown["server0"] == dict.fromkeys([f"node{rank}" for rank in range(4)], 1.0)
+    assert shown["node0"] == {f"node{rank}": 1.0 for rank in (1, 2, 3)}
+
+
 @pytest.mark.parametrize(("nodes", "backups", "everybody"), [(2, 0, True), (3, 0, False), (3, 1, True), (4, 1, False)])
 def test_where_two_make_a_mean_each_has_the_others(nodes: int, backups: int, everybody: bool) -> None:
     policy = f"on_failure: backup, backups: {backups}" if backups else "on_failure: wait"

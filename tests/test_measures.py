@@ -121,6 +121,22 @@ def test_a_server_keeps_the_optimizer_s_memory_and_everybody_s_gradient() -> Non
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("server", "worker", "others"),
+    [
+        ("server: {shards: 2}", 2, {"server0": (2 + 4) / 2, "server1": (2 + 4) / 2}),
+        ("server: {co_located: true}", 2 + (1 + 4) / 4, {}),
+        ("consistency: asp", 2, {"server0": 2 + 1}),
+    ],
+)
+def test_what_other_servers_keep(server: str, worker: float, others: dict[str, float]) -> None:
+    memory = played(f"strategy={{name: parameter_server, {server}}}").measures.memory
+    expected = {**dict.fromkeys([f"node{rank}" for rank in range(4)], worker), **others}
+    assert {one.node for one in memory} == set(expected)
+    for one in memory:
+        assert one.size_bytes / PARAMETERS == pytest.approx(expected[one.node], abs=6 * 4 / PARAMETERS)
+
+
 def test_of_what_a_node_tells_the_most_counts() -> None:
     told = [event("memory", versions=2, size_bytes=90), event("memory", versions=1, size_bytes=100)]
     default = [Memory("a", 1, 5), Memory("b", 1, 6)]

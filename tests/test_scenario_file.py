@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 
 from ringsim import scenario as keys
 from ringsim.errors import ScenarioInvalid, UsageError
-from ringsim.scenario import Mlp, RingElastic, Scenario, Settings
+from ringsim.scenario import STRATEGY_NAMES, Mlp, RingElastic, Scenario, Settings
 from ringsim.scenario_file import MODELINE, dump, load, parse, template
 from ringsim.scenario_file.schema import json_schema
 from ringsim.scenario_file.strict_yaml import BROKEN, read, read_scalar
+from ringsim.scenario_file.words import listed
 
 BASE = """\
 name: demo
@@ -250,7 +251,7 @@ BROKEN_FILES = [
     (
         "missing name of a strategy",
         BASE.replace("name: ring", "on_failure: abort"),
-        ['f.yaml:7:1: strategy: lacks the key "name": local, ring or parameter_server'],
+        [f'f.yaml:7:1: strategy: lacks the key "name": {listed(STRATEGY_NAMES)}'],
     ),
     (
         "missing kind",
@@ -261,7 +262,7 @@ BROKEN_FILES = [
         "unknown strategy",
         BASE.replace("name: ring", "name: rign"),
         [
-            'f.yaml:8:9: strategy.name: there is no strategy "rign"; choose local, ring or parameter_server; did you mean "ring"?'
+            f'f.yaml:8:9: strategy.name: there is no strategy "rign"; choose {listed(STRATEGY_NAMES)}; did you mean "ring"?'
         ],
     ),
     (
@@ -763,7 +764,7 @@ faults:
         'did you mean "5 GFLOP/s"?',
         'f.yaml:4:47: cluster.nodes[1].name: "a" is the name of cluster.nodes[0] already; choose another',
         'f.yaml:4:71: cluster.network.latency: "parsec" is not a unit for a duration (they are ns, us, ms, s, min, h)',
-        'f.yaml:5:18: strategy.name: there is no strategy "rign"; choose local, ring or parameter_server; '
+        f'f.yaml:5:18: strategy.name: there is no strategy "rign"; choose {listed(STRATEGY_NAMES)}; '
         'did you mean "ring"?',
         "f.yaml:7:25: faults[0].node: there is no node9; the nodes are a and a",
         'f.yaml:7:75: faults[0].restart_after: 1 has no unit; a duration is written like "50 us"; did you mean "1 s"?',

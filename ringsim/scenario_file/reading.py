@@ -87,11 +87,11 @@ def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), 
     >>> text = "{name: a, task: {steps: 3}, cluster: {nodes: 4}, strategy: {name: ring, on_failure: elastic}}"
     >>> parse(text, overrides=["cluster.nodes=8", "strategy.name=local"], seed=7).notes
     ('dropped strategy.on_failure: elastic, which local does not have',)
-    >>> parse("{name: a, task: {steps: 3}, cluster: {nods: 4}, strategy: {name: rong}}", "a")
+    >>> parse("{name: a, task: {steps: 3}, cluster: {nods: 4}, strategy: {name: rong}}", "a")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ringsim.errors.ScenarioInvalid: a:1:39: cluster.nods: there is no key "nods" here; did you mean "nodes"?
-    a:1:66: strategy.name: there is no strategy "rong"; choose local, ring or parameter_server; did you mean "ring"?
+    a:1:66: strategy.name: there is no strategy "rong"; choose local, ring, ...; did you mean "ring"?
     """
     document = read(text)
     written = _Written(source, document.data, dict(document.keys), dict(document.values))

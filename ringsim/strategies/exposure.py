@@ -4,8 +4,10 @@
     ring                by linear algebra over what its all-reduce sends (`collectives/knowledge.py`): in a ring of N
                         the right neighbour hears 1/N raw; the left one finds another 1/N, as a total less what it
                         passed on
-    parameter_server    the server is sent everybody's whole. Every worker learns the mean of a step, and of two that
-                        are in it each finds the other's. The servers of a chain but the first hear of means only
+    parameter_server    a server is sent everybody's, whole or as much of it as the range that it holds. In step, every
+                        worker learns the mean of a step, and of two that are in it each finds the other's; not in step,
+                        who pulls after a single update of another's has found that one. The servers of a chain but the
+                        first hear of means only
 
 and by rule, where a strategy is not listed:
 
@@ -34,7 +36,7 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.measures import Exposure, Seen
 from ringsim.node import Group, Member
 from ringsim.plan import Plan
-from ringsim.scenario import AnyRing, BucketedRing, Scenario, added_machines, full_size, worker_names
+from ringsim.scenario import AnyRing, Bsp, BucketedRing, Scenario, Server, added_machines, full_size, worker_names
 from ringsim.strategies.all_reduce import all_reduce
 from ringsim.strategies.ring import shares_in_ring_order
 
@@ -100,16 +102,19 @@ def _all_reduce(scenario: Scenario) -> Sight:
 
 
 def _parameter_server(scenario: Scenario) -> Sight:
-    workers = tuple(worker_names(scenario))
-    head, *chain = added_machines(scenario.strategy)
-    in_a_mean = len(workers) - getattr(scenario.strategy, "backups", 0)  # whoever they are
+    workers, added = tuple(worker_names(scenario)), added_machines(scenario.strategy)
+    server = getattr(scenario.strategy, "server", None)
+    assert isinstance(server, Server)
+    in_step = isinstance(getattr(scenario.strategy, "consistency", Bsp(kind="bsp")), Bsp)
+    in_a_mean = len(workers) - getattr(scenario.strategy, "backups", 0) if in_step else 1  # whoever they are
+    holders = workers if server.co_located else added[: server.shards]
+    seen: dict[str, Mapping[str, float]] = {name: dict.fromkeys(workers, 1 / len(holders)) for name in holders}
     everybody = dict.fromkeys(workers, 1.0)
-    seen = {head: everybody}
     if in_a_mean <= 2:  # A worker takes its own gradient from the mean, and has the other one.
         seen |= dict.fromkeys(workers, everybody)
     if in_a_mean <= 1:
-        seen |= dict.fromkeys(chain, everybody)
-    return Sight(seen, (*workers, head, *chain), workers)
+        seen |= dict.fromkeys(added, everybody)
+    return Sight(seen, (*workers, *added), workers)
 
 
 def _known(plan: Plan, members: Sequence[str]) -> Seen:
