@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
+import numpy as np
+
 from ringsim import accounting, measures
 from ringsim.errors import UsageError
 from ringsim.failures import Failures, false_suspicions
@@ -83,7 +85,8 @@ def simulate(
     training = Training(scenario.task, engine, Sampler(scenario.seed, train_size(scenario), deployment.shares))
     log = Trace(trace, watch)
     programs = [_program(role, training) for role in deployment.roles]
-    with rare_collections():
+    # A training may diverge; then its losses say so, and not a warning of NumPy's.
+    with rare_collections(), np.errstate(over="ignore", invalid="ignore"):
         played = play(scenario, programs, deployment.machines, log, shuffle_ties, fidelity)
         return _result(scenario, deployment, training, played, log)
 

@@ -18,11 +18,11 @@ import pytest
 
 from ringsim.invariants import broken
 from ringsim.result import Outcome, Result
-from ringsim.scenario import STRATEGIES, Scenario, added_machines
+from ringsim.scenario import STRATEGIES, Scenario, Task, added_machines
 from ringsim.simulation import simulate
 
 # Enough layers for a stage on each machine, and samples for two epochs, whose last steps are short.
-TASK = {
+TASK: dict[str, Any] = {
     "dataset": {"kind": "synthetic", "samples": 200, "features": 12, "classes": 4, "noise": 0.5},
     "model": {"kind": "mlp", "hidden": [12, 10, 8]},
     "optimizer": {"kind": "sgd", "learning_rate": 0.1},
@@ -130,6 +130,16 @@ def test_it_does_the_same_again(name: str) -> None:
     assert broken(first, again) == {}
     twice = simulate(scenario(name))
     assert (twice.schedule_digest, twice.numbers_digest) == (first.schedule_digest, first.numbers_digest)
+
+
+@every
+def test_it_may_diverge_in_silence(name: str) -> None:
+    """Warnings are errors here: a rate at which nothing is finite any more is the user's to see, in the losses."""
+    optimizer = {"kind": "momentum", "learning_rate": 1000.0, "momentum": 0.99}
+    hot = {**TASK, "dataset": {**TASK["dataset"], "noise": 1000.0}, "optimizer": optimizer, "epochs": 4}
+    result = simulate(scenario(name).model_copy(update={"task": Task.model_validate(hot)}))
+    assert result.outcome is Outcome.FINISHED
+    assert not np.isfinite(result.metrics[-1].test_loss)
 
 
 @pytest.mark.parametrize("name", IN_STEP)
