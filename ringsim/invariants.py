@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field, is_dataclass
 from typing import Any
 
-from ringsim.promises import MAY_DROP, PROMISES, Losses, policy
+from ringsim.promises import MAY_DROP, MAY_LACK, PROMISES, Losses, policy
 from ringsim.result import TIMES, EpochSamples, Outcome, Result
 from ringsim.scenario import (
     RENDEZVOUS,
@@ -149,6 +149,7 @@ class _Ledger:
     computed: tuple[tuple[str, _Key], ...]  # gradients
     histories: Mapping[int, Mapping[int, int]]  # generation -> update -> the generation that made it
     positions: Mapping[_Key, int]  # how many samples were taken before a step
+    named: Mapping[tuple[str, int, int], list[str]]  # node, generation, update -> whose batches, where it says so
 
     def history(self) -> list[_Step]:
         """Return the steps that the final parameters went through."""
@@ -188,7 +189,14 @@ def _ledger(result: Result) -> _Ledger:
         for update, maker in sorted(made.items()):
             positions[generation, update - 1] = taken
             taken += steps[maker, update - 1].size
-    return _Ledger(steps, begun, tuple(computed), histories, positions)
+    named = {
+        (event.node, event.fields["generation"], event.fields["step"]): [
+            worker for worker, _ in event.fields["batches"]
+        ]
+        for event in result.trace
+        if event.kind == "update" and "batches" in event.fields
+    }
+    return _Ledger(steps, begun, tuple(computed), histories, positions, named)
 
 
 def _named(result: Result, begun: Mapping[tuple[str, _Key], _Step]) -> dict[_Key, _Step]:
@@ -281,7 +289,8 @@ def samples_once(result: Result) -> str | None:
         twice = sorted(sample for sample, times in counts.items() if times > 1)
         if twice:
             return f"epoch {epoch} takes {len(twice)} samples more than once, such as {twice[0]}"
-        if epoch < whole and len(counts) != len(everything):
+        lacks = policy(result) in MAY_LACK and any(event.kind == "crash" for event in result.trace)
+        if epoch < whole and len(counts) != len(everything) and not lacks:
             lost = sorted(set(everything) - set(counts))
             return f"epoch {epoch} is over, and {len(lost)} samples were never taken, such as {lost[0]}"
     return _as_reported(result, ledger)
@@ -320,7 +329,9 @@ def learning_rate_follows(result: Result) -> str | None:
             continue
         generation, update = event.fields["generation"], event.fields["step"]
         step = ledger.steps[generation, update - 1]
-        workers = sum(shares[name] for name in step.contributors) / task.batch_size
+        # Of replicas of their own each has its update, of the batches that it names.
+        named = ledger.named.get((event.node, generation, update), step.contributors)
+        workers = sum(shares[name] for name in named) / task.batch_size
         factor = {"none": 1.0, "linear": workers, "sqrt": math.sqrt(workers), "inverse": 1 / workers}
         scaled = factor[task.learning_rate_scaling]
         if task.warm_up_epochs > 0:

@@ -142,6 +142,10 @@ class Node(Protocol):
         """Return a message that has already come, or None. Never waits."""
         ...
 
+    def has_lost(self, peer: str) -> bool:
+        """Say whether the connection to `peer` is known to be broken: a receive from it would raise. Never waits."""
+        ...
+
     def beat(self, peers: Sequence[Member], interval_ns: int) -> None:
         """Send a heartbeat to each of `peers` now and every `interval_ns` from now on, on connections of their own.
 

@@ -13,6 +13,8 @@ from ringsim.scenario import RENDEZVOUS, SERVER, added_machines, worker_names
 
 # (name, on_failure). These may go on without a worker's samples of a step; each is then listed in a `dropped` event.
 MAY_DROP = frozenset({("parameter_server", "timeout"), ("parameter_server", "backup"), ("ring", "peer_recovery")})
+# These go on without the samples of the dead, and say so nowhere: nobody knows who they are but their neighbours.
+MAY_LACK = frozenset({("dpsgd", None), ("gossip", None), ("adpsgd", None)})
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ def _local(result: Result, losses: Losses) -> bool:
 
 def _all_spared(result: Result, losses: Losses) -> bool:
     return all(map(losses.spare, worker_names(result.scenario)))
+
+
+def _any_spared(result: Result, losses: Losses) -> bool:
+    return any(map(losses.spare, worker_names(result.scenario)))
 
 
 def _ring_elastic(result: Result, losses: Losses) -> bool:
@@ -90,6 +96,11 @@ PROMISES: Mapping[tuple[str, str | None], Callable[[Result, Losses], bool]] = {
     ("gpipe", None): _all_spared,
     ("pipedream", None): _all_spared,
     ("spectrain", None): _all_spared,
+    ("local_sgd", None): _all_spared,
+    ("diloco", None): _all_spared,
+    ("dpsgd", None): _any_spared,
+    ("gossip", None): _any_spared,
+    ("adpsgd", None): _any_spared,
     ("parameter_server", "wait"): _server_waits,
     ("parameter_server", "timeout"): _server_drops,
     ("parameter_server", "backup"): _server_has_backups,

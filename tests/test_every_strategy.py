@@ -54,6 +54,7 @@ IN_STEP: dict[str, dict[str, Any]] = {
     "model parallel": {"name": "model_parallel"},
     "GPipe": {"name": "gpipe"},
     "GPipe in 3 pieces": {"name": "gpipe", "micro_batches": 3},
+    "local SGD that averages each step": {"name": "local_sgd", "average_every": 1},
 }
 # In step, but not of all samples, or not of all machines.
 OF_FEWER: dict[str, dict[str, Any]] = {
@@ -81,7 +82,17 @@ PIPELINED: dict[str, dict[str, Any]] = {
     "PipeDream, drained": {"name": "pipedream", "drain": "epoch"},
     "SpecTrain": {"name": "spectrain"},
 }
-ALL = {**IN_STEP, **OF_FEWER, **ASYNCHRONOUS, **PIPELINED}
+# Every worker has parameters of its own.
+REPLICAS: dict[str, dict[str, Any]] = {
+    "local SGD": {"name": "local_sgd"},
+    "DiLoCo": {"name": "diloco"},
+    "D-PSGD on a ring": {"name": "dpsgd"},
+    "D-PSGD, complete": {"name": "dpsgd", "graph": "full"},
+    "D-PSGD on a line, with a timeout": {"name": "dpsgd", "graph": "line", "timeout": "20 ms"},
+    "gossip": {"name": "gossip"},
+    "AD-PSGD": {"name": "adpsgd"},
+}
+ALL = {**IN_STEP, **OF_FEWER, **ASYNCHRONOUS, **PIPELINED, **REPLICAS}
 every = pytest.mark.parametrize("name", ALL)
 
 

@@ -59,9 +59,9 @@ def test_replicas_of_their_own_are_averaged_and_their_distance_is_told(engine: E
     size = np.float32(engine.size)
     away = engine.share(near.model.parameters.array + np.float32(2))
     far = replace(near, model=replace(near.model, parameters=away))
-    observer = Observer(engine)
+    observer = Observer(engine, ["node0", "node1"])
+    observer.keep("node1", 0, far)  # whoever is first
     observer.keep("node0", 0, near)
-    observer.keep("node1", 0, far)
     (seen,) = observer.found("own").values()
     assert seen.nodes == ("node0", "node1")
     assert seen.consensus == pytest.approx(np.sqrt(size), rel=1e-6)  # each is 1 away from the mean, in every number

@@ -6,7 +6,7 @@ What is not here: the keys themselves.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -44,6 +44,7 @@ Patience: Any = _quantity(replace(POSITIVE_DURATION, instead="for never write nu
 PositiveSize: Any = _quantity(replace(SIZE, smallest=1))
 Share: Any = _quantity(SHARE)
 PositiveShare: Any = _quantity(replace(SHARE, smallest=1))
+AllReduceName = Literal["ring", "tree", "halving_doubling", "hierarchical"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
 

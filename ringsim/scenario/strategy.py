@@ -1,6 +1,7 @@
 """The keys of `strategy`: how machines train together. Told apart by `name`, and by `on_failure`.
 
-What is not here: what the settings do (`strategies/`).
+What is not here: those of pipelines (`pipelines.py`) and of replicas that differ (`decentralised.py`), and what the
+settings do (`strategies/`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WrapSerializer
 
 from ringsim.scenario.cluster import as_short, kind_alone, or_kind
-from ringsim.scenario.settings import Duration, Patience, PositiveDuration, PositiveSize, Rate, Settings, Speed
+from ringsim.scenario.decentralised import AdPsgd, DiLoCo, DPsgd, Gossip, LocalSgd
+from ringsim.scenario.pipelines import GPipe, ModelParallel, PipeDream, SpecTrain
+from ringsim.scenario.settings import (
+    AllReduceName,
+    Duration,
+    Patience,
+    PositiveDuration,
+    PositiveSize,
+    Rate,
+    Settings,
+    Speed,
+)
 
 # Names that strategies give to machines of their own; a scenario must not use them for a node.
 SERVER, RENDEZVOUS, SWITCH = "server0", "rendezvous", "switch"
@@ -21,8 +33,6 @@ class Local(Settings):
 
     name: Literal["local"]
 
-
-AllReduceName = Literal["ring", "tree", "halving_doubling", "hierarchical"]
 
 _ORDER: Any = Field(
     default="listed",
@@ -253,49 +263,6 @@ class ParameterServerBackup(Settings):
     server: Server = Server()
 
 
-_LAYERS: Any = Field(
-    default=None,
-    strict=False,
-    description="how many layers each stage has, such as [1, 2, 1]; default: so that the slowest has the least work",
-)
-_DRAIN: Any = Field(default="never", description="epoch: everything under way comes back before a new epoch begins")
-
-
-class ModelParallel(Settings):
-    """Every worker has some of the layers; one mini-batch goes through them at a time."""
-
-    name: Literal["model_parallel"]
-    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
-
-
-class GPipe(Settings):
-    """Every worker has some of the layers; pieces of a mini-batch follow one another, and make one update."""
-
-    name: Literal["gpipe"]
-    micro_batches: int = Field(4, ge=1, le=100_000, description="pieces of a mini-batch")
-    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
-
-
-class PipeDream(Settings):
-    """Every worker has some of the layers; mini-batches follow one another, and each makes an update (1F1B)."""
-
-    name: Literal["pipedream"]
-    stashing: bool = Field(True, description="a backward pass has the weights of its forward pass, not the newest")
-    vertical_sync: bool = Field(False, description="a mini-batch has weights of one age at all stages")
-    drain: Literal["never", "epoch"] = _DRAIN
-    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
-
-
-class SpecTrain(Settings):
-    """As pipedream, but all passes are at weights that are predicted, and none is stashed."""
-
-    name: Literal["spectrain"]
-    drain: Literal["never", "epoch"] = _DRAIN
-    layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
-
-
-Pipelined = ModelParallel | GPipe | PipeDream | SpecTrain
-
 # (name, on_failure) -> settings. The first policy of a name is the one that holds when a file says none.
 STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
     ("local", None): Local,
@@ -311,6 +278,11 @@ STRATEGIES: dict[tuple[str, str | None], type[Settings]] = {
     ("gpipe", None): GPipe,
     ("pipedream", None): PipeDream,
     ("spectrain", None): SpecTrain,
+    ("local_sgd", None): LocalSgd,
+    ("diloco", None): DiLoCo,
+    ("dpsgd", None): DPsgd,
+    ("gossip", None): Gossip,
+    ("adpsgd", None): AdPsgd,
 }
 STRATEGY_NAMES = tuple(dict.fromkeys(name for name, _ in STRATEGIES))
 
@@ -362,6 +334,11 @@ Strategy = Annotated[
     | Annotated[ModelParallel, Tag("model_parallel")]
     | Annotated[GPipe, Tag("gpipe")]
     | Annotated[PipeDream, Tag("pipedream")]
-    | Annotated[SpecTrain, Tag("spectrain")],
+    | Annotated[SpecTrain, Tag("spectrain")]
+    | Annotated[LocalSgd, Tag("local_sgd")]
+    | Annotated[DiLoCo, Tag("diloco")]
+    | Annotated[DPsgd, Tag("dpsgd")]
+    | Annotated[Gossip, Tag("gossip")]
+    | Annotated[AdPsgd, Tag("adpsgd")],
     Discriminator(_strategy_tag),
 ]

@@ -15,7 +15,7 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.tree import TreeAllReduce
 from ringsim.node import Group
 from ringsim.plan import Plan
-from ringsim.scenario import BucketedRing, Scenario
+from ringsim.scenario import BucketedRing, DiLoCo, LocalSgd, Scenario
 
 _ANY_LENGTH = 0  # An all-reduce takes a vector of any length: each bucket has its own.
 _AllReduce = RingAllReduce | TreeAllReduce | HalvingDoubling | Hierarchical
@@ -24,7 +24,7 @@ _AllReduce = RingAllReduce | TreeAllReduce | HalvingDoubling | Hierarchical
 def all_reduce(scenario: Scenario, group: Group) -> Plan:
     """Return the all-reduce of the scenario's strategy for the members of `group`."""
     settings = scenario.strategy
-    assert isinstance(settings, BucketedRing)
+    assert isinstance(settings, BucketedRing | LocalSgd | DiLoCo)
     plan = fitted(settings.collective, scenario.cluster, _ANY_LENGTH, group.names)
     assert isinstance(plan, _AllReduce), "the schema lets in no other"
     return replace(plan, timeout_ns=settings.timeout)

@@ -38,20 +38,26 @@ class Seen:
 
 
 class Observer:
-    """Collects what nodes hold after the same update, until the run is over."""
+    """Collects what nodes hold after the same update, until the run is over. workers: who has samples, by rank."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, workers: Sequence[str]):
         self._engine = engine
+        self._ranks = {name: rank for rank, name in enumerate(workers)}
         self._held: dict[tuple[int, int], dict[str, State]] = {}
 
     def keep(self, node: str, generation: int, state: State) -> None:
         """Take what a node holds after update `state.step`; the last word counts."""
         self._held.setdefault((generation, state.step), {})[node] = state
 
+    def _place(self, node: str) -> tuple[int, str]:
+        return (self._ranks.get(node, len(self._ranks)), node)
+
     def found(self, replicas: Replicas) -> dict[tuple[int, int], Seen]:
         """Return what was found, by (generation, update), of those updates after which the whole was there."""
         found = {}
-        for place, states in self._held.items():
+        for place, held in sorted(self._held.items()):
+            # Whoever was first at this instant: the mean has the bits of rank order.
+            states = {name: held[name] for name in sorted(held, key=self._place)}
             parameters = whole(self._engine, states, replicas)
             if parameters is not None:
                 versions = [state.model.parameters for state in states.values()]

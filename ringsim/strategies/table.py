@@ -7,8 +7,13 @@ from collections.abc import Callable
 from ringsim import scenario as settings
 from ringsim.scenario import Scenario
 from ringsim.strategies import (
+    adpsgd,
+    diloco,
+    dpsgd,
+    gossip,
     gpipe,
     local,
+    local_sgd,
     model_parallel,
     parameter_server,
     pipedream,
@@ -57,6 +62,11 @@ _DEPLOY: dict[type[settings.Settings], Callable[[Scenario], Deployment]] = {
     settings.GPipe: gpipe.deploy,
     settings.PipeDream: pipedream.deploy,
     settings.SpecTrain: spectrain.deploy,
+    settings.LocalSgd: local_sgd.deploy,
+    settings.DiLoCo: diloco.deploy,
+    settings.DPsgd: dpsgd.deploy,
+    settings.Gossip: gossip.deploy,
+    settings.AdPsgd: adpsgd.deploy,
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ringsim.learning.engine import Deferred, Engine, Gradient, ModelState
 from ringsim.learning.learning_rate import learning_rate
 from ringsim.learning.sampler import Batch, Cursor, Sampler
-from ringsim.node import Group, Node, Operation
+from ringsim.node import Group, Member, Node, Operation
 from ringsim.scenario import Host, Task
 from ringsim.strategies.observer import Observer, Replicas
 
@@ -62,7 +62,7 @@ class Training:
     observer: Observer = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "observer", Observer(self.engine))
+        object.__setattr__(self, "observer", Observer(self.engine, self.workers))
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -165,17 +165,19 @@ class Training:
     ) -> State:
         """Apply a gradient to what only this node holds: a replica of its own, or a part of the parameters.
 
-        group: who the step's samples were cut among, and whom the rate follows. batches: whose samples the gradient is
-        of, each (worker, step of that worker), if not those of the whole group in this step. staleness: how many
+        group: who the step's samples were cut among. batches: whose samples the gradient is of, each (worker, step of
+        that worker), if not those of the whole group in this step; the rate follows these workers. staleness: how many
         updates old the parameters were at which it was taken. What is due is not evaluated, but shown to the observer.
         """
         fields: dict[str, object] = {"world_size": len(group.members) if batches is None else len(batches)}
+        whose = group
         if batches is not None:
             fields["batches"] = [list(batch) for batch in batches]
+            whose = Group(group.generation, tuple(Member(name, 0) for name, _ in batches))
         if staleness is not None:
             fields["staleness"] = staleness
         cursor = self.sampler.after(state.cursor, group.names)
-        state = self.applied(node, state, gradient, group, cursor, reports=reports, whose=group, **fields)
+        state = self.applied(node, state, gradient, group, cursor, reports=reports, whose=whose, **fields)
         if self.is_due(state) or self.is_finished(state):
             self.observer.keep(node.name, group.generation, state)
         return state

@@ -210,6 +210,14 @@ class SimNode:
         except NodeError:
             return None  # Bad news keeps until somebody waits for it.
 
+    def has_lost(self, peer: str) -> bool:
+        try:
+            self.mailbox.check(peer, None)
+        except NodeError:
+            self.record("peer_lost", peer=peer)
+            return True
+        return False
+
     # --- who is there -------------------------------------------------------------------------------------------------
 
     def beat(self, peers: Sequence[Member], interval_ns: int) -> None:
