@@ -70,6 +70,7 @@ SERVER = "strategy={name: parameter_server}"
 SAVES = "strategy={name: parameter_server, server: {checkpoint_every: 2}}"
 BACKUP = "strategy={name: parameter_server, on_failure: backup, backups: 1}"
 DROPS = "strategy={name: parameter_server, on_failure: timeout, timeout: 50 ms}"
+ALONE = "strategy={name: local_sgd, average_every: 2}"
 UNEVEN = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 100 KFLOP/s}]"
 # A timeout that a slow machine cannot meet: the ring is re-formed again and again.
 FLAPS = "cluster.nodes=[{name: a}, {name: b}, {name: c, speed: 1 KFLOP/s}]"
@@ -252,6 +253,18 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("PipeDream", "drain"): (stages("pipedream"), "strategy.drain=epoch"),
     ("SpecTrain", "layers"): (stages("spectrain"), "strategy.layers=[2, 1, 1]"),
     ("SpecTrain", "drain"): (stages("spectrain"), "strategy.drain=epoch"),
+    ("LocalSgd", "average_every"): ([ALONE], "strategy.average_every=3"),
+    ("LocalSgd", "collective"): ([ALONE], "strategy.collective=tree"),
+    ("LocalSgd", "timeout"): ([ALONE, HUSHED], "strategy.timeout=1 s"),
+    ("DiLoCo", "average_every"): (["strategy={name: diloco}"], "strategy.average_every=3"),
+    ("DiLoCo", "outer_learning_rate"): (["strategy={name: diloco}"], "strategy.outer_learning_rate=0.5"),
+    ("DiLoCo", "outer_momentum"): (["strategy={name: diloco}"], "strategy.outer_momentum=0.5"),
+    ("DiLoCo", "collective"): (["strategy={name: diloco}"], "strategy.collective=tree"),
+    ("DiLoCo", "timeout"): (["strategy={name: diloco}", HUSHED], "strategy.timeout=1 s"),
+    ("DPsgd", "graph"): (["strategy={name: dpsgd}"], "strategy.graph=line"),
+    ("DPsgd", "edges"): (["strategy={name: dpsgd}"], "strategy.edges=[[a, c], [c, b]]"),
+    ("DPsgd", "timeout"): (["strategy={name: dpsgd}", HUSHED], "strategy.timeout=1 s"),
+    ("Gossip", "probability"): (["strategy={name: gossip}"], "strategy.probability=100 %"),
     ("ParameterServerTimeout", "timeout"): ([DROPS, HUSHED], "strategy.timeout=60 ms"),
     ("ParameterServerTimeout", "server"): ([DROPS], "strategy.server={bandwidth: 9 Mbit/s}"),
     ("ParameterServerBackup", "backups"): ([BACKUP], "strategy.backups=2"),

@@ -7,16 +7,14 @@ What is not here: what they are held to with all others (`test_every_strategy.py
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from plain_numpy import Layer, flat, moved, oracle
 from worlds import MS, crash, select, training
 
 from ringsim.errors import ScenarioInvalid
-from ringsim.learning.engine import Engine
 from ringsim.learning.models.layers import dense
 from ringsim.learning.models.model import Model
 from ringsim.result import Outcome, Result
@@ -38,61 +36,6 @@ def pipeline(
 
 
 # --- numbers: against plain NumPy -------------------------------------------------------------------------------------
-
-Layer = tuple[np.ndarray, np.ndarray]  # kernel, bias
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """An mlp with ReLU, softmax cross-entropy and plain gradient descent, one layer a stage, in float64."""
-
-    layers: tuple[Layer, ...]
-    x: np.ndarray
-    y: np.ndarray
-
-    def inputs(self, samples: Sequence[int], weights: Sequence[Layer]) -> list[np.ndarray]:
-        """Return what goes into each layer, and last the logits."""
-        found = [self.x[list(samples)].astype(np.float64)]
-        for index, (kernel, bias) in enumerate(weights):
-            out = found[-1] @ kernel + bias
-            found.append(out if index == len(weights) - 1 else np.maximum(out, 0))
-        return found
-
-    def gradients(self, samples: Sequence[int], inputs: Sequence[np.ndarray], weights: Sequence[Layer]) -> list[Layer]:
-        """Return each layer's gradient of the mean loss; each goes forward from its own inputs once more."""
-        count, found = len(samples), []
-        above = np.zeros(0)
-        for index in reversed(range(len(weights))):
-            kernel, bias = weights[index]
-            out = inputs[index] @ kernel + bias
-            if index == len(weights) - 1:
-                shares = np.exp(out - out.max(1, keepdims=True))
-                shares /= shares.sum(1, keepdims=True)
-                shares[np.arange(count), self.y[list(samples)]] -= 1
-                above = shares / count
-            else:
-                above = above * (out > 0)
-            found.append((inputs[index].T @ above, above.sum(0)))
-            above = above @ kernel.T
-        return found[::-1]
-
-
-def oracle(scenario: Scenario) -> Oracle:
-    engine = Engine(scenario.task, scenario.seed, rows=1)
-    flat = engine.initial().parameters.array
-    layers = []
-    for index, where in enumerate(engine.layout.slices):
-        named = engine.layout.unflatten_layer(index, flat[where.start : where.stop])
-        layers.append((np.asarray(named["kernel"], np.float64), np.asarray(named["bias"], np.float64)))
-    return Oracle(tuple(layers), engine.dataset.train_x, engine.dataset.train_y)
-
-
-def flat(layers: Sequence[Layer]) -> np.ndarray:
-    return np.concatenate([np.concatenate([bias, kernel.reshape(-1)]) for kernel, bias in layers])
-
-
-def moved(layer: Layer, by: Layer, times: float) -> Layer:
-    return layer[0] + times * by[0], layer[1] + times * by[1]
 
 
 def trained(scenario: Scenario, result: Result, way: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -38,7 +38,7 @@ class DPsgd(Settings):
 
     name: Literal["dpsgd"]
     graph: Literal["ring", "line", "star", "full"] = Field("ring", description="whose neighbour each worker is")
-    edges: tuple[tuple[Name, Name], ...] | None = Field(
+    edges: tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...] | None = Field(
         None, strict=False, description="the graph by hand: pairs of workers; default: as graph says"
     )
     timeout: PositiveDuration | None = Field(

@@ -18,6 +18,7 @@ from ringsim.scenario import (
     Asp,
     BoundedDelay,
     Cnn,
+    DPsgd,
     Heartbeat,
     NeighbourHeartbeat,
     ParameterServerBackup,
@@ -40,6 +41,7 @@ from ringsim.scenario_file.conflict import Conflict
 from ringsim.scenario_file.faults import fault_conflicts
 from ringsim.scenario_file.network import network_conflicts
 from ringsim.scenario_file.strict_yaml import Path, dotted
+from ringsim.scenario_file.words import no_machine
 from ringsim.units import SHARE, format_duration
 
 _WHOLE = SHARE.parse("100 %")
@@ -61,6 +63,7 @@ def conflicts(scenario: Scenario, layers: int | None = None) -> Iterator[Conflic
     yield from _check_workers(scenario)
     yield from _check_server(scenario)
     yield from _check_stages(scenario, layer_count(scenario.task.model) if layers is None else layers)
+    yield from _check_graph(scenario)
     yield from _check_heartbeat(scenario)
     yield from network_conflicts(scenario)
     yield from fault_conflicts(scenario)
@@ -209,6 +212,31 @@ def _check_stages(scenario: Scenario, layers: int) -> Iterator[Conflict]:
         sentence = "keeps old weights at every stage, and stashing: false keeps none; leave one of them out"
         path = ("strategy", "vertical_sync")
         yield Conflict(path, sentence, (path, ("strategy", "stashing")))
+
+
+def _check_graph(scenario: Scenario) -> Iterator[Conflict]:
+    strategy, workers = scenario.strategy, worker_names(scenario)
+    if not isinstance(strategy, DPsgd) or strategy.edges is None:
+        return
+    here = ("strategy", "edges")
+    if strategy.graph != DPsgd.model_fields["graph"].default:
+        yield Conflict(here, f"stands beside graph: {strategy.graph}; keep one of them", (here, ("strategy", "graph")))
+    known = True
+    for index, edge in enumerate(strategy.edges):
+        for name in edge:
+            if name not in workers:
+                known = False
+                yield Conflict((*here, index), no_machine(name, workers), (here, ("cluster", "nodes")))
+        if edge[0] == edge[1]:
+            yield Conflict((*here, index), f"{edge[0]} is no neighbour of itself; name two workers")
+    both_ways = [*strategy.edges, *(edge[::-1] for edge in strategy.edges)]
+    reached = {workers[0]}
+    while more := {target for source, target in both_ways if source in reached} - reached:
+        reached |= more
+    alone = next((name for name in workers if name not in reached), None)
+    if known and alone is not None:
+        sentence = f"leaves no way from {workers[0]} to {alone}; add an edge"
+        yield Conflict(here, sentence, (here, ("cluster", "nodes")))
 
 
 def _check_heartbeat(scenario: Scenario) -> Iterator[Conflict]:

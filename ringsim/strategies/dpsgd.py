@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from ringsim.errors import PeerLost, ReceiveTimeout
-from ringsim.node import Group, Node, Operation
+from ringsim.node import Group, Message, Node, Operation
 from ringsim.scenario import DPsgd, Scenario, worker_names
 from ringsim.strategies import replicas
 from ringsim.strategies.mixing import edges_of, metropolis_hastings
@@ -61,18 +61,22 @@ def mixed(
     node: Node, state: State, row: dict[str, np.float32], timeout_ns: int | None, late: list[tuple[str, int]]
 ) -> Operation[np.ndarray]:
     """Return the weighted mean of the parameters; a neighbour that is lost leaves `row`, one that is late is noted."""
-    own = parameters(state)
+    own, tag, is_patient = parameters(state), ("parameters", state.step), True
     mean, left = np.zeros(len(own), np.float32), np.float32(1)
     for name, weight in list(row.items()):
         if name == node.name:
             continue
+        message: Message | None = None
         try:
-            message = yield from node.receive(name, ("parameters", state.step), timeout_ns)
+            # Who is not there when another one is late has had as long as that one.
+            message = (yield from node.receive(name, tag, timeout_ns)) if is_patient else node.poll(name, tag)
         except PeerLost:
             del row[name]
             continue
         except ReceiveTimeout:
+            is_patient = False
+        if message is None:
             late.append((name, state.step))
-            continue
-        mean, left = mean + weight * message.payload, left - weight
+        else:
+            mean, left = mean + weight * message.payload, left - weight
     return mean + left * own

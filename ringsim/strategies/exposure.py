@@ -1,6 +1,7 @@
 """Whose raw gradient each node could see, and what of it: the strategies' own declarations.
 
     local               nobody sees anybody's: there is one
+    local_sgd, diloco   as ring, by their all-reduce: of what a worker did since the last average, not of one gradient
     ring                by linear algebra over what its all-reduce sends (`collectives/knowledge.py`): in a ring of N
                         the right neighbour hears 1/N raw; the left one finds another 1/N, as a total less what it
                         passed on
@@ -36,7 +37,18 @@ from ringsim.collectives.ring import RingAllReduce
 from ringsim.measures import Exposure, Seen
 from ringsim.node import Group, Member
 from ringsim.plan import Plan
-from ringsim.scenario import AnyRing, Bsp, BucketedRing, Scenario, Server, added_machines, full_size, worker_names
+from ringsim.scenario import (
+    AnyRing,
+    Bsp,
+    DiLoCo,
+    LocalSgd,
+    RingPeerRecovery,
+    Scenario,
+    Server,
+    added_machines,
+    full_size,
+    worker_names,
+)
 from ringsim.strategies.all_reduce import all_reduce
 from ringsim.strategies.ring import shares_in_ring_order
 
@@ -93,10 +105,11 @@ def _local(scenario: Scenario) -> Sight:
 
 def _all_reduce(scenario: Scenario) -> Sight:
     settings = scenario.strategy
-    assert isinstance(settings, AnyRing)
-    members = tuple(shares_in_ring_order(scenario))[: full_size(scenario)]
+    assert isinstance(settings, AnyRing | LocalSgd | DiLoCo)
+    ranks = shares_in_ring_order(scenario) if isinstance(settings, AnyRing) else worker_names(scenario)
+    members = tuple(ranks)[: full_size(scenario)]
     plan: Plan = RingAllReduce()
-    if isinstance(settings, BucketedRing):
+    if not isinstance(settings, RingPeerRecovery):
         plan = all_reduce(scenario, Group(0, tuple(Member(name, 0) for name in members)))
     return Sight(_known(plan, members), members, members)
 
@@ -141,5 +154,7 @@ def _of_bytes(sent: Mapping[tuple[str, str], int], traces: Traces) -> Sight:
 DECLARED: dict[str, Callable[[Scenario], Sight]] = {
     "local": _local,
     "ring": _all_reduce,
+    "local_sgd": _all_reduce,
+    "diloco": _all_reduce,
     "parameter_server": _parameter_server,
 }
