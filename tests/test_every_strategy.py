@@ -92,7 +92,17 @@ REPLICAS: dict[str, dict[str, Any]] = {
     "gossip": {"name": "gossip"},
     "AD-PSGD": {"name": "adpsgd"},
 }
-ALL = {**IN_STEP, **OF_FEWER, **ASYNCHRONOUS, **PIPELINED, **REPLICAS}
+# In step, but of gradients that have lost something.
+COMPRESSED: dict[str, dict[str, Any]] = {
+    "ring, fp16": {"name": "ring", "compression": "fp16"},
+    "ring, top-k": {"name": "ring", "compression": {"kind": "topk", "share": "20 %"}},
+    "ring, top-k that forgets": {
+        "name": "ring",
+        "compression": {"kind": "topk", "share": "20 %", "error_feedback": False},
+    },
+    "ring, QSGD": {"name": "ring", "compression": "qsgd"},
+}
+ALL = {**IN_STEP, **OF_FEWER, **ASYNCHRONOUS, **PIPELINED, **REPLICAS, **COMPRESSED}
 every = pytest.mark.parametrize("name", ALL)
 
 

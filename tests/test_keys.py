@@ -253,6 +253,13 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("PipeDream", "drain"): (stages("pipedream"), "strategy.drain=epoch"),
     ("SpecTrain", "layers"): (stages("spectrain"), "strategy.layers=[2, 1, 1]"),
     ("SpecTrain", "drain"): (stages("spectrain"), "strategy.drain=epoch"),
+    ("Task", "accumulate"): ([], "task.accumulate=2"),
+    ("RingAbort", "compression"): ([], "strategy.compression=fp16"),
+    ("TopK", "share"): (["strategy={name: ring, compression: topk}"], "strategy.compression.share=20 %"),
+    ("TopK", "error_feedback"): (
+        ["strategy={name: ring, compression: topk}"],
+        "strategy.compression.error_feedback=false",
+    ),
     ("LocalSgd", "average_every"): ([ALONE], "strategy.average_every=3"),
     ("LocalSgd", "collective"): ([ALONE], "strategy.collective=tree"),
     ("LocalSgd", "timeout"): ([ALONE, HUSHED], "strategy.timeout=1 s"),

@@ -30,16 +30,17 @@ import numpy as np
 
 from ringsim.collectives.cost import alpha_beta_ns
 from ringsim.collectives.ring_times import ring_connections, ring_times
-from ringsim.collectives.vectors import Blank, Vector, cut, join, same_bits, segment_bounds
+from ringsim.collectives.vectors import Blank, cut, join, same_bits, segment_bounds
 from ringsim.node import Operation
 from ringsim.plan import Seat, Times, Wires
 
 
 @dataclass(frozen=True)
 class RingAllReduce:
-    """Sum a float32 vector of any length over the group, element by element in ring order.
+    """Sum a vector of any length over the group, element by element in ring order: float32, or float16.
 
-    A receive that takes longer than `timeout_ns` (None: never) raises ReceiveTimeout. The result is read-only.
+    Each hop rounds to what the elements are. A receive that takes longer than `timeout_ns` (None: never) raises
+    ReceiveTimeout. The result is read-only.
     """
 
     timeout_ns: int | None = None
@@ -47,7 +48,7 @@ class RingAllReduce:
     has_closed_form: ClassVar[bool] = True
 
     def messages(self, seat: Seat, buffer: Any) -> Operation[Any]:
-        """Play it for one rank; `buffer` is its float32 vector, or a Blank."""
+        """Play it for one rank; `buffer` is its vector, or a Blank."""
         members, rank = seat.members, seat.rank
         ranks = len(members)
         left, right = members[rank - 1], members[(rank + 1) % ranks]
@@ -72,7 +73,8 @@ class RingAllReduce:
 
     def times(self, buffer: Any, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
         """Return when all is done, by the recurrence of `ring_times.py`."""
-        return ring_times(range(2 * (len(enter_ns) - 1)), len(buffer), enter_ns, wires, every_flight)
+        steps = range(2 * (len(enter_ns) - 1))
+        return ring_times(steps, len(buffer), enter_ns, wires, every_flight, buffer.itemsize)
 
     def results(self, buffers: Sequence[Any]) -> list[Any]:
         """Return the sum in ring order: one read-only vector, which all ranks share."""
@@ -120,7 +122,7 @@ def sum_in_ring_order(buffers: Sequence[Any]) -> Any:
     if isinstance(buffers[0], Blank):
         return buffers[0]
     bounds = segment_bounds(length, ranks)
-    total: Vector = np.empty(length, np.float32)
+    total = np.empty(length, buffers[0].dtype)
     # Going through the ranks in order, rank r begins segment r and adds to those before it: they go on from r. Going
     # through them once more, it adds to the segments after it, which have come from the last rank to the first.
     for rank, buffer in enumerate(buffers):

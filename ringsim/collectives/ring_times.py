@@ -30,13 +30,20 @@ def ring_connections(ranks: int) -> list[tuple[int, int]]:
     return [(rank, (rank + 1) % ranks) for rank in range(ranks) if ranks > 1]
 
 
-def ring_times(steps: range, length: int, enter_ns: Sequence[int], wires: Wires, every_flight: bool) -> Times:
+def ring_times(
+    steps: range,
+    length: int,
+    enter_ns: Sequence[int],
+    wires: Wires,
+    every_flight: bool,
+    element_bytes: int = ELEMENT_BYTES,
+) -> Times:
     """Return when all is done, if in step k rank r sends segment (r - k) mod N of `length` elements to its right."""
     ranks = len(enter_ns)
     if ranks == 1:
         return Times(np.array(enter_ns), [], {}, {})
     shortest, longer = divmod(length, ranks)
-    short_bytes, long_bytes = ELEMENT_BYTES * shortest, ELEMENT_BYTES * (shortest + 1)
+    short_bytes, long_bytes = element_bytes * shortest, element_bytes * (shortest + 1)
     pairs = ring_connections(ranks)
     short_ns = [wires.transmission_ns(*pair, short_bytes) for pair in pairs]
     long_ns = [wires.transmission_ns(*pair, long_bytes) for pair in pairs] if longer else short_ns
@@ -71,7 +78,7 @@ def ring_times(steps: range, length: int, enter_ns: Sequence[int], wires: Wires,
             idle = np.flatnonzero(late)
             gaps.append(Gaps(idle, arrive[idle], depart[idle - 1]))
         if every_flight:
-            flights += _flights_of(step, ranks, length, depart, free, arrive)
+            flights += _flights_of(step, ranks, length, element_bytes, depart, free, arrive)
         np.maximum(begin_but_first, arrive_but_last, out=begin_but_first)
         begin[0] = max(begin[0], arrive[-1])
         if longer:
@@ -80,7 +87,7 @@ def ring_times(steps: range, length: int, enter_ns: Sequence[int], wires: Wires,
 
     return Times(
         begin,
-        list(_parcels(steps, ranks, length)),
+        list(_parcels(steps, ranks, length, element_bytes)),
         dict(zip(pairs, free.tolist(), strict=True)),
         dict(zip(pairs, arrive.tolist(), strict=True)),
         gaps,
@@ -89,15 +96,21 @@ def ring_times(steps: range, length: int, enter_ns: Sequence[int], wires: Wires,
 
 
 def _flights_of(
-    step: int, ranks: int, length: int, depart: Nanoseconds, left: Nanoseconds, arrive: Nanoseconds
+    step: int,
+    ranks: int,
+    length: int,
+    element_bytes: int,
+    depart: Nanoseconds,
+    left: Nanoseconds,
+    arrive: Nanoseconds,
 ) -> Iterator[Flight]:
     shortest, longer = divmod(length, ranks)
     for rank, times in enumerate(zip(depart.tolist(), left.tolist(), arrive.tolist(), strict=True)):
-        size_bytes = ELEMENT_BYTES * (shortest + ((rank - step) % ranks < longer))
+        size_bytes = element_bytes * (shortest + ((rank - step) % ranks < longer))
         yield Flight(rank, (rank + 1) % ranks, size_bytes, step, *times)
 
 
-def _parcels(steps: range, ranks: int, length: int) -> Iterator[Parcels]:
+def _parcels(steps: range, ranks: int, length: int, element_bytes: int) -> Iterator[Parcels]:
     """Count the long and the short messages of each connection: so many whole turns, less the steps they lack."""
     shortest, longer = divmod(length, ranks)
     turns = -(-len(steps) // ranks)
@@ -106,4 +119,4 @@ def _parcels(steps: range, ranks: int, length: int) -> Iterator[Parcels]:
         long = turns * longer - sum((source - step) % ranks < longer for step in lacking)
         for extra, number in ((0, len(steps) - long), (1, long)):
             if number:
-                yield Parcels(source, target, ELEMENT_BYTES * (shortest + extra), number)
+                yield Parcels(source, target, element_bytes * (shortest + extra), number)

@@ -39,6 +39,11 @@ class Blank:
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return ELEMENT_BYTES
+
     def __getitem__(self, part: slice) -> Blank:
         return Blank(len(range(self.length)[part]))
 
@@ -103,5 +108,5 @@ def odd_one_out(what: str, results: Sequence[Any]) -> str | None:
     return None
 
 
-def _bits(vector: Vector) -> npt.NDArray[np.uint32]:
-    return np.ascontiguousarray(vector).view(np.uint32)
+def _bits(vector: Vector) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(vector).view(f"u{vector.itemsize}")

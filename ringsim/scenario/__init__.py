@@ -36,6 +36,7 @@ from ringsim.scenario.cluster import (
     Wan,
     kind_alone,
 )
+from ringsim.scenario.compression import Compression, Fp16, Qsgd, TopK
 from ringsim.scenario.decentralised import AdPsgd, Decentralised, DiLoCo, DPsgd, Gossip, LocalSgd
 from ringsim.scenario.faults import (
     ANY,
@@ -152,6 +153,7 @@ __all__ = [
     "Churn",
     "Cluster",
     "Cnn",
+    "Compression",
     "Consistency",
     "Corrupt",
     "Crash",
@@ -165,6 +167,7 @@ __all__ = [
     "Exponential",
     "FatTree",
     "Fault",
+    "Fp16",
     "Framed",
     "Full",
     "GPipe",
@@ -201,6 +204,7 @@ __all__ = [
     "PositiveDuration",
     "PositiveShare",
     "PositiveSize",
+    "Qsgd",
     "Rate",
     "Ring",
     "RingAbort",
@@ -229,6 +233,7 @@ __all__ = [
     "Synthetic",
     "Task",
     "Tcp",
+    "TopK",
     "Topology",
     "Torus",
     "Transport",

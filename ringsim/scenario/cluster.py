@@ -54,7 +54,10 @@ def kind_alone(value: Any) -> Any:
 
 def as_short(value: Any, handler: Any) -> Any:
     # The other way round, where there is nothing else to say.
-    fields = {key: inner for key, inner in handler(value).items() if inner is not None}
+    written = handler(value)
+    if written is None:
+        return None
+    fields = {key: inner for key, inner in written.items() if inner is not None}
     return fields["kind"] if set(fields) == {"kind"} else fields
 
 

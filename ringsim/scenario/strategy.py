@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WrapSerializer
 
 from ringsim.scenario.cluster import as_short, kind_alone, or_kind
+from ringsim.scenario.compression import COMPRESSION, Compression
 from ringsim.scenario.decentralised import AdPsgd, DiLoCo, DPsgd, Gossip, LocalSgd
 from ringsim.scenario.pipelines import GPipe, ModelParallel, PipeDream, SpecTrain
 from ringsim.scenario.settings import (
@@ -92,6 +93,7 @@ class RingAbort(Settings):
     on_failure: Literal["abort"] = "abort"
     timeout: Patience | None = Field(None, description="give up a receive after so long; default: never")
     heartbeat: NeighbourHeartbeat | None = _HEARTBEAT
+    compression: Compression = COMPRESSION
     collective: AllReduceName = _COLLECTIVE
     order: Literal["listed", "topology"] = _ORDER
     bucket_size: PositiveSize | None = _BUCKET_SIZE

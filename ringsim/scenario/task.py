@@ -90,6 +90,9 @@ class Task(Settings):
     epochs: int | None = Field(None, ge=1, le=1_000_000, description="passes over the training samples (or say steps)")
     steps: int | None = Field(None, ge=1, le=100_000_000, description="updates (or say epochs)")
     batch_size: int = Field(32, ge=1, le=1_000_000, description="samples a step for each worker")
+    accumulate: int = Field(
+        1, ge=1, le=100_000, description="so many of them make a step together: gradients are added up before they go"
+    )
     optimizer: Annotated[Sgd | Momentum | Adam, Field(discriminator="kind")] = Sgd(kind="sgd")
     learning_rate_scaling: Literal["none", "linear", "sqrt", "inverse"] = Field(
         "none", description="how the rate follows the number of workers k: times 1, k, sqrt(k) or 1/k"

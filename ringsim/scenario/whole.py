@@ -48,8 +48,11 @@ def rank_names(host: Host) -> tuple[str, ...]:
 
 
 def share(scenario: Scenario, host: Host) -> int:
-    """Return how many samples each rank of `host` takes a step: `batch_size` times its weight, at least one."""
-    return max(1, int(exactly(host.shard_weight) * scenario.task.batch_size))
+    """Return how many samples each rank of `host` takes a step: `batch_size` times its weight, at least one.
+
+    With `accumulate` as often as that: gradients of several batches make one update.
+    """
+    return max(1, int(exactly(host.shard_weight) * scenario.task.batch_size)) * scenario.task.accumulate
 
 
 def exactly(number: float) -> Decimal:

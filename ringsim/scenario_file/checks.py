@@ -25,6 +25,7 @@ from ringsim.scenario import (
     ParameterServerWait,
     PipeDream,
     Pipelined,
+    RingAbort,
     RingElastic,
     RingPeerRecovery,
     RingSpares,
@@ -33,6 +34,7 @@ from ringsim.scenario import (
     Ssp,
     Straggle,
     Synthetic,
+    TopK,
     full_size,
     layer_count,
     worker_names,
@@ -64,6 +66,7 @@ def conflicts(scenario: Scenario, layers: int | None = None) -> Iterator[Conflic
     yield from _check_server(scenario)
     yield from _check_stages(scenario, layer_count(scenario.task.model) if layers is None else layers)
     yield from _check_graph(scenario)
+    yield from _check_compression(scenario)
     yield from _check_heartbeat(scenario)
     yield from network_conflicts(scenario)
     yield from fault_conflicts(scenario)
@@ -237,6 +240,18 @@ def _check_graph(scenario: Scenario) -> Iterator[Conflict]:
     if known and alone is not None:
         sentence = f"leaves no way from {workers[0]} to {alone}; add an edge"
         yield Conflict(here, sentence, (here, ("cluster", "nodes")))
+
+
+def _check_compression(scenario: Scenario) -> Iterator[Conflict]:
+    strategy, here = scenario.strategy, ("strategy", "compression")
+    if not isinstance(strategy, RingAbort) or strategy.compression is None:
+        return
+    if isinstance(strategy.compression, TopK) and strategy.compression.share > _WHOLE:
+        yield Conflict((*here, "share"), f"must be at most 100 %, not {SHARE.format(strategy.compression.share)}")
+    for key in ("collective", "bucket_size", "cycle_time"):
+        if getattr(strategy, key) != RingAbort.model_fields[key].default:
+            sentence = f"does not work with compression {strategy.compression.kind}; leave one of them out"
+            yield Conflict(("strategy", key), sentence, (("strategy", key), here))
 
 
 def _check_heartbeat(scenario: Scenario) -> Iterator[Conflict]:

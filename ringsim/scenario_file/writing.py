@@ -94,6 +94,7 @@ task:
   learning_rate_scaling: sqrt  # none, linear, sqrt or inverse: the rate times 1, k, sqrt(k) or 1/k for k workers
   #warm_up_epochs: 1.0  # the scaled rate is reached gradually over so many epochs
   batch_size: 32  # samples a step for each worker
+  #accumulate: 4  # so many batches make a step together: their gradients are added up before they go
   epochs: 5  # passes over the data; or `steps`, a number of updates, but not both
   #evaluate_every: 10  # steps between evaluations; without it only at the end
   #target_accuracy: 95 %  # stop at the first evaluation that reaches it
@@ -175,6 +176,7 @@ _SEVERAL = """\
   #on_failure: elastic
   #collective: tree  # ring: add the gradients up by ring (the default), tree, halving_doubling or hierarchical
   #bucket_size: 256 KB  # all-reduce the gradient in pieces, while the backward pass goes on
+  # ring, abort: compression: fp16, qsgd, or {kind: topk, share: 1 %, error_feedback: true}
   #cycle_time: 5 ms  # ... a piece is sent off after so long at the latest
   #order: topology  # neighbours in the ring are near each other; default: as listed
   #commit_every: 5  # elastic, wait, spares: steps between commits; a failure rolls back to the last one

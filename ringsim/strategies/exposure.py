@@ -4,7 +4,7 @@
     local_sgd, diloco   as ring, by their all-reduce: of what a worker did since the last average, not of one gradient
     ring                by linear algebra over what its all-reduce sends (`collectives/knowledge.py`): in a ring of N
                         the right neighbour hears 1/N raw; the left one finds another 1/N, as a total less what it
-                        passed on
+                        passed on. With top-k or QSGD everybody hears what is left of everybody's: so much of it
     parameter_server    a server is sent everybody's, whole or as much of it as the range that it holds. In step, every
                         worker learns the mean of a step, and of two that are in it each finds the other's; not in step,
                         who pulls after a single update of another's has found that one. The servers of a chain but the
@@ -40,11 +40,14 @@ from ringsim.plan import Plan
 from ringsim.scenario import (
     AnyRing,
     Bsp,
+    Compression,
     DiLoCo,
     LocalSgd,
+    Qsgd,
     RingPeerRecovery,
     Scenario,
     Server,
+    TopK,
     added_machines,
     full_size,
     worker_names,
@@ -108,10 +111,20 @@ def _all_reduce(scenario: Scenario) -> Sight:
     assert isinstance(settings, AnyRing | LocalSgd | DiLoCo)
     ranks = shares_in_ring_order(scenario) if isinstance(settings, AnyRing) else worker_names(scenario)
     members = tuple(ranks)[: full_size(scenario)]
+    told = _told_to_all(getattr(settings, "compression", None))
+    if told is not None:
+        return Sight({name: dict.fromkeys(members, told) for name in members}, members, members)
     plan: Plan = RingAllReduce()
     if not isinstance(settings, RingPeerRecovery):
         plan = all_reduce(scenario, Group(0, tuple(Member(name, 0) for name in members)))
     return Sight(_known(plan, members), members, members)
+
+
+def _told_to_all(compression: Compression) -> float | None:
+    """Return what part of its gradient each tells everybody else; None: they add up on the way."""
+    if isinstance(compression, TopK):
+        return float(compression.share / 1_000_000)
+    return 1.0 if isinstance(compression, Qsgd) else None
 
 
 def _parameter_server(scenario: Scenario) -> Sight:

@@ -18,6 +18,7 @@ from ringsim.strategies import (
     parameter_server,
     pipedream,
     ring,
+    ring_compressed,
     ring_elastic,
     ring_peer_recovery,
     ring_spares,
@@ -48,9 +49,15 @@ def _parameter_server(scenario: Scenario) -> Deployment:
     return parameter_server.deploy(scenario)
 
 
+def _ring(scenario: Scenario) -> Deployment:
+    if getattr(scenario.strategy, "compression", None) is not None:
+        return ring_compressed.deploy(scenario)
+    return ring.deploy(scenario)
+
+
 _DEPLOY: dict[type[settings.Settings], Callable[[Scenario], Deployment]] = {
     settings.Local: local.deploy,
-    settings.RingAbort: ring.deploy,
+    settings.RingAbort: _ring,
     settings.RingElastic: ring_elastic.deploy,
     settings.ParameterServerWait: _parameter_server,
     settings.ParameterServerTimeout: _parameter_server,
