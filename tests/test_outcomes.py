@@ -75,13 +75,19 @@ def together(runs: Sequence[set[str]]) -> set[str]:
     return found if found <= {"finishes", "lost", "stalled", "–"} else found - {"finishes"}
 
 
+PIPELINES = ("model_parallel", "gpipe", "pipedream", "spectrain")
 STAR: Mapping[str, Any] = {}
 EPOCHS = 5
 
 
 def play(strategy: Mapping[str, Any], faults: Sequence[Any], network: Mapping[str, Any] = STAR) -> Result:
-    """Play a small training: softmax on 96 points, four workers of 8 samples a step, 1 ms of computation in it."""
-    return simulate(training(strategy, faults=faults, network=network, epochs=EPOCHS, max_virtual_time="10 s"))
+    """Play a small training: softmax on 96 points, four workers of 8 samples a step, 1 ms of computation in it.
+
+    Pipelines have a layer for each of them.
+    """
+    layers = {"model": {"kind": "mlp", "hidden": [8, 8, 8]}} if strategy["name"] in PIPELINES else {}
+    scenario = training(strategy, faults=faults, network=network, epochs=EPOCHS, max_virtual_time="10 s", **layers)
+    return simulate(scenario)
 
 
 def undisturbed(strategy: Mapping[str, Any], network: Mapping[str, Any] = STAR) -> Result:
@@ -195,6 +201,29 @@ DEATHS: dict[tuple[str, str], list[Run]] = {
     ("parameter_server, `replicas`", "the head"): [(CHAIN, everybody("server0"))],
     ("parameter_server, `replicas`", "another server"): [(CHAIN, everybody("server1"))],
     ("parameter_server, `replicas`", "all servers"): [(CHAIN, everybody("server0", "server1"))],
+    ("parameter_server, `shards`", "one of the servers"): [
+        ({**SERVER, "server": {"shards": 2}}, everybody(name)) for name in ("server0", "server1")
+    ],
+    ("parameter_server, `co_located`", "a worker"): [({**SERVER, "server": {"co_located": True}}, everybody("node1"))],
+    ("parameter_server, wait, bounded_delay or ssp", "a worker"): [
+        ({**SERVER, "consistency": kind}, everybody("node1")) for kind in ("bounded_delay", "ssp")
+    ],
+    ("parameter_server, wait, asp", "a worker"): [({**SERVER, "consistency": "asp"}, everybody("node1"))],
+    ("parameter_server, timeout, not in step", "a worker"): [
+        ({**DROPS, "consistency": kind}, everybody("node1")) for kind in ("bounded_delay", "ssp", "asp")
+    ],
+    ("model_parallel, gpipe, pipedream, spectrain", "a worker"): [
+        ({"name": name}, everybody("node1")) for name in PIPELINES
+    ],
+    ("local_sgd, diloco", "a worker"): [
+        ({"name": name, **patience}, everybody("node1"))
+        for name in ("local_sgd", "diloco")
+        for patience in ({}, {"timeout": "5 ms"})
+    ],
+    ("dpsgd", "a worker"): [({"name": "dpsgd"}, everybody("node1"))],
+    ("dpsgd, `timeout`", "a worker"): [({"name": "dpsgd", "timeout": "5 ms"}, everybody("node1"))],
+    ("gossip", "a worker"): [({"name": "gossip"}, everybody("node1"))],
+    ("adpsgd", "a worker"): [({"name": "adpsgd"}, everybody("node1"))],
 }
 
 # The outcomes that a cell of this table tells of, by its phrases. Deaths are not told apart by what is computed again.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +73,9 @@ def ring_compressed() -> list[str]:
     return [
         f"{megabytes(own)} instead of {megabytes(full)}",
         f"{step_ms(own)} a step instead of {step_ms(full)}",
-        "the loss at the end is {} with all of it, {} with 1 %, and {} if what is left out is forgotten".format(*losses),
+        "the loss at the end is {} with all of it, {} with 1 %, and {} if what is left out is forgotten".format(
+            *losses
+        ),
     ]
 
 
@@ -251,3 +254,56 @@ def test_every_strategy_has_a_scenario() -> None:
     assert there == {*CLAIMS, "ring"}, "ring is held to its claims in test_scenarios.py"
     strategies = {load(FOLDER + name).scenario.strategy.name for name in there}
     assert strategies == {*STRATEGY_NAMES} - {"local"}, "local is what each of them is compared with"
+
+
+# --- the tables of the manual -----------------------------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[1] / "docs"
+MOMENTUM = "task.optimizer={kind: momentum, learning_rate: 0.01, momentum: 0.9}"
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of a page's one table that begins with these headings."""
+    lines = [*(DOCS / page).read_text(encoding="utf-8").splitlines(), ""]
+    (begin,) = [number for number, line in enumerate(lines) if line.startswith(heading)]
+    found = [
+        [cell.strip() for cell in line.strip("| ").split("|")] for line in lines[begin + 2 : lines.index("", begin)]
+    ]
+    assert len(found) > 3
+    return found
+
+
+def test_the_table_of_consistency() -> None:
+    for kind, *cells in rows("strategies.md", "| `consistency` | idle |"):
+        settings = f"{{name: parameter_server, consistency: {kind.strip('`')}}}"
+        result = other("parameter_server_bounded_delay", settings)
+        stale = "–" if result.measures.staleness is None else staleness(result)
+        assert cells == [percent(1 - busy(result)), stale, right(result), seconds(result), megabytes(result)], kind
+
+
+def test_the_table_of_compression() -> None:
+    for kind, *cells in rows("strategies.md", "| `compression` | a step |"):
+        compression = "" if kind == "none" else f", compression: {kind.strip('`')}"
+        result = other("ring_topk", f"{{name: ring{compression}}}")
+        loss = f"{result.metrics[-1].test_loss:.2f}"
+        assert cells == [step_ms(result), megabytes(result), right(result), loss], kind
+
+
+def test_the_table_of_pipelines() -> None:
+    for strategy, *cells in rows("pipelines.md", "| strategy | takes | busy | versions |"):
+        result, smooth = (other("pipedream", strategy.strip("`"), *optimizer) for optimizer in ((), (MOMENTUM,)))
+        first = result.measures.memory[0]
+        kept = [f"{first.versions}", f"{first.size_bytes / 1e3:.0f} KB"]
+        assert cells == [seconds(result), percent(busy(result)), *kept, right(result), right(smooth)], strategy
+
+
+def test_no_pipeline_is_busier_than_its_largest_stage_allows() -> None:
+    flop = [64 * 128, 128 * 64, 64 * 32, 32 * 10]
+    assert percent(sum(flop) / (4 * max(flop))) in (DOCS / "pipelines.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_replicas() -> None:
+    for strategy, *cells in rows("decentralised.md", "| strategy | takes | sent | busy | distance |"):
+        result = other("dpsgd", strategy.strip("`"))
+        apart = "–" if result.measures.consensus is None else distance(result)
+        assert cells == [seconds(result), megabytes(result), percent(busy(result)), apart, right(result)], strategy
