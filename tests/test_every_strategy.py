@@ -53,6 +53,7 @@ IN_STEP: dict[str, dict[str, Any]] = {
     "server with checkpoints": {**SERVED, "server": {"checkpoint_every": 2}},
     "model parallel": {"name": "model_parallel"},
     "GPipe": {"name": "gpipe"},
+    "GPipe with replicated stages": {"name": "gpipe", "micro_batches": 5, "workers": [2, 1, 1]},
     "GPipe in 3 pieces": {"name": "gpipe", "micro_batches": 3},
     "local SGD that averages each step": {"name": "local_sgd", "average_every": 1},
 }

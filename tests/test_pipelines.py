@@ -215,6 +215,33 @@ def test_the_bubble_of_gpipe(stages: int, pieces: int) -> None:
     assert min(1 - one for one in busy(simulate(slow))) > bubble
 
 
+@pytest.mark.parametrize("pieces", [2, 4, 8])
+def test_replicas_take_pieces_in_turn(pieces: int) -> None:
+    """Two stages of two workers each: half of the pieces follow one another on each, and one is on its way."""
+    result = simulate(pipeline("gpipe", workers=[2, 2], micro_batches=pieces))
+    a_piece = 6 * MS / pieces  # half of the 12 ms of all 32 samples
+    step = (pieces / 2 + 1) * a_piece
+    assert result.virtual_time_ns == pytest.approx(12 * step, rel=1e-4)
+    twin = simulate(pipeline("local"))
+    assert result.parameters is not None
+    assert twin.parameters is not None
+    np.testing.assert_allclose(result.parameters, twin.parameters, rtol=0, atol=1e-5)
+    a_stage = 2 * (8 * 8 + 8) * 4  # bytes
+    adding_up = 12 * a_stage  # of two replicas each sends half of its vector twice
+    first, last = result.nodes[0].payload_bytes_sent, result.nodes[-1].payload_bytes_sent
+    assert first == 12 * 16 * 8 * 4 + adding_up + 12 * 4  # and the loss, in the one stage as in the other
+    assert last == first
+
+
+def test_the_stage_with_most_of_the_work_can_have_most_of_the_workers() -> None:
+    large = {"model": {"kind": "mlp", "hidden": [64, 64]}}
+    alone, shared = (
+        simulate(pipeline("gpipe", nodes=nodes, task={**large, "batch_size": 32 // nodes}, **settings))
+        for nodes, settings in ((2, {}), (4, {"workers": [3, 1], "micro_batches": 12}))
+    )
+    assert alone.virtual_time_ns > 1.5 * shared.virtual_time_ns
+
+
 @pytest.mark.parametrize("name", ["pipedream", "spectrain"])
 @pytest.mark.parametrize(("layers", "slowest"), [([1, 1, 1, 1], 1), ([1, 2, 1], 2), ([3, 1], 3)])
 def test_once_full_the_slowest_stage_is_the_pace(name: str, layers: list[int], slowest: int) -> None:
@@ -257,8 +284,9 @@ def test_a_dead_stage_is_the_end(name: str) -> None:
 @pytest.mark.parametrize(
     ("scenario", "place", "sentence"),
     [
-        (pipeline("gpipe", nodes=5), "strategy.name", "of the model's 4 there are not enough for 5 workers"),
-        (pipeline("gpipe", layers=[1, 1, 2]), "strategy.layers", "one number for each of 4 workers, 4 in sum"),
+        (pipeline("gpipe", nodes=5), "strategy.name", "the model's 4 are not enough for 5 stages"),
+        (pipeline("gpipe", layers=[1, 1, 2]), "strategy.layers", "one number for each of 4 stages, 4 in sum"),
+        (pipeline("gpipe", workers=[2, 1]), "strategy.workers", "must add up to 4, the number of workers, not to 3"),
         (pipeline("pipedream", layers=[1, 1, 1, 2]), "strategy.layers", "not [1, 1, 1, 2], which is 4 and 5"),
         (pipeline("pipedream", vertical_sync=True, stashing=False), "strategy.vertical_sync", "stashing: false"),
     ],
@@ -274,9 +302,9 @@ def test_the_layers_of_a_model_of_ones_own_are_counted() -> None:
     own = Model(tuple(dense(f"layer{index}", 8, 8) for index in range(6)))
     scenario = pipeline("gpipe", nodes=[{"name": f"node{index}"} for index in range(6)])
     assert simulate(scenario, model=own).outcome is Outcome.FINISHED
-    with pytest.raises(ScenarioInvalid, match="of the model's 4"):
+    with pytest.raises(ScenarioInvalid, match="the model's 4 are"):
         simulate(scenario)
-    with pytest.raises(ScenarioInvalid, match="of the model's 6"):
+    with pytest.raises(ScenarioInvalid, match="the model's 6 are"):
         simulate(replace_nodes(scenario, 7), model=own)
 
 

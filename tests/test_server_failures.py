@@ -157,11 +157,14 @@ def ceil_div(a: int, b: int) -> int:
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 5])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_step_with_a_chain_takes_its_closed_form(workers, replicas):
+@pytest.mark.parametrize("replicate", ["means", "pushes"])
+def test_a_step_with_a_chain_takes_its_closed_form(replicate, workers, replicas):
     server = {"replicas": replicas, "bandwidth": "100 Mbit/s", "latency": "20 us"}
+    if replicas > 1:
+        server["replicate"] = replicate
     result = simulate(scenario(server, nodes=workers, steps=3, dataset={**TINY, "samples": 960}))
     one_way_ns = 70 * US + ceil_div(8 * workers * BYTES * 10**9, 10**8)
-    hop_ns = 2 * 40 * US + 80 * BYTES + 80 * 64
+    hop_ns = 2 * 40 * US + 80 * BYTES * (workers if replicate == "pushes" else 1) + 80 * 64
     step_ns = COMPUTE_NS + 2 * one_way_ns + (replicas - 1) * hop_ns
     assert sorted({event.time_ns for event in select(result.trace, "step_begin")}) == [0, step_ns, 2 * step_ns]
     assert result.virtual_time_ns == 3 * step_ns
@@ -384,6 +387,7 @@ def test_a_replica_s_fault_is_not_applicable_where_there_is_no_such_replica():
 @pytest.mark.parametrize(
     ("server", "policy", "sentence"),
     [
+        ({"replicate": "pushes"}, WAIT, "says what goes down a chain of servers, and there is one; add replicas: 2"),
         ({"replicas": 2, "checkpoint_every": 3}, WAIT, "keep one of them"),
         (ONE, {"on_failure": "backup", "backups": 3}, "must be less than 3"),
     ],

@@ -6,6 +6,7 @@ What is not here: stages on nodes (`test_pipelines.py`).
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -84,14 +85,17 @@ WORK = st.lists(st.integers(0, 50), min_size=1, max_size=9)
 
 @settings(deadline=None)
 @given(WORK, st.data())
-def test_no_cut_has_a_smaller_largest_stage(flop: list[int], data: Any) -> None:
+def test_no_cut_has_a_faster_slowest_stage(flop: list[int], data: Any) -> None:
     stages = data.draw(st.integers(1, len(flop)))
-    cut = balanced(flop, stages)
+    replicas = data.draw(st.lists(st.integers(1, 4), min_size=stages, max_size=stages))
+    cut = balanced(flop, replicas)
     assert len(cut) == stages
     assert [layer for start, stop in cut for layer in range(start, stop)] == list(range(len(flop)))
     assert all(start < stop for start, stop in cut)
-    assert largest(flop, cut) == min(largest(flop, other) for other in cuts(len(flop), stages))
-    best = [other for other in cuts(len(flop), stages) if largest(flop, other) == largest(flop, cut)]
+    assert slowest(flop, cut, replicas) == min(slowest(flop, other, replicas) for other in cuts(len(flop), stages))
+    best = [
+        other for other in cuts(len(flop), stages) if slowest(flop, other, replicas) == slowest(flop, cut, replicas)
+    ]
     assert cut == min(best), "of cuts as good, the one whose first stages are the shortest"
 
 
@@ -100,8 +104,8 @@ def cuts(layers: int, stages: int) -> list[list[tuple[int, int]]]:
     return [list(itertools.pairwise([0, *places, layers])) for places in inner]
 
 
-def largest(flop: list[int], cut: list[tuple[int, int]]) -> int:
-    return max(sum(flop[start:stop]) for start, stop in cut)
+def slowest(flop: list[int], cut: list[tuple[int, int]], replicas: list[int]) -> Fraction:
+    return max(Fraction(sum(flop[start:stop]), shared) for (start, stop), shared in zip(cut, replicas, strict=True))
 
 
 @pytest.mark.parametrize("model", [Softmax(kind="softmax"), Mlp(kind="mlp", hidden=(7, 5)), Cnn(kind="cnn")])

@@ -28,6 +28,9 @@ class GPipe(Settings):
 
     name: Literal["gpipe"]
     micro_batches: int = Field(4, ge=1, le=100_000, description="pieces of a mini-batch")
+    workers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, strict=False, description="how many workers have each stage, such as [2, 1, 1]; default: one each"
+    )
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
 
 

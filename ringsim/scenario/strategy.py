@@ -192,6 +192,9 @@ class Server(Settings):
         None, ge=1, description="updates between saves, from which it goes on if its machine restarts; default: none"
     )
     replicas: int = Field(1, ge=1, le=64, description="servers in a chain, each on a machine like this, that hold all")
+    replicate: Literal["means", "pushes"] = Field(
+        "means", description="what goes down the chain: a step's mean gradient, or every worker's"
+    )
     shards: int = Field(1, ge=1, le=64, description="servers, each on a machine like this, that hold a range each")
     co_located: bool = Field(False, description="every worker's machine serves a range: no machine is added")
 

@@ -19,6 +19,7 @@ from ringsim.scenario import (
     BoundedDelay,
     Cnn,
     DPsgd,
+    GPipe,
     Heartbeat,
     NeighbourHeartbeat,
     ParameterServerBackup,
@@ -170,6 +171,9 @@ def _check_server(scenario: Scenario) -> Iterator[Conflict]:
         first, second = given[:2]
         sentence = f"stands beside {second}: a server {_FORMS[first]}, or {_FORMS[second]}; keep one of them"
         yield Conflict((*here, first), sentence, ((*here, first), (*here, second)))
+    if server.replicate != "means" and server.replicas == 1:
+        sentence = "says what goes down a chain of servers, and there is one; add replicas: 2, or leave it out"
+        yield Conflict((*here, "replicate"), sentence, ((*here, "replicate"), (*here, "replicas")))
     consistency = getattr(scenario.strategy, "consistency", None)
     if given and isinstance(consistency, (BoundedDelay, Ssp, Asp)):
         path = (*here, given[0])
@@ -199,18 +203,23 @@ def _check_stages(scenario: Scenario, layers: int) -> Iterator[Conflict]:
     strategy, workers = scenario.strategy, len(worker_names(scenario))
     if not isinstance(strategy, Pipelined):
         return
-    here = ("strategy", "layers")
-    rests_on = (here, ("strategy",), ("cluster", "nodes"), ("task", "model"))
-    if workers > layers:
+    here, nodes, model = ("strategy", "layers"), ("cluster", "nodes"), ("task", "model")
+    replicas = strategy.workers if isinstance(strategy, GPipe) and strategy.workers else (1,) * workers
+    stages = len(replicas)
+    if sum(replicas) != workers:
+        path = ("strategy", "workers")
+        sentence = f"must add up to {workers}, the number of workers, not to {sum(replicas)}"
+        yield Conflict(path, sentence, (path, nodes))
+    elif stages > layers:
         sentence = (
-            f"gives each worker a stage of at least one layer, and of the model's {layers} there are not enough for "
-            f"{workers} workers; take fewer machines, or a model of more layers"
+            f"needs a layer for each stage, and the model's {layers} are not enough for {stages} stages; take fewer "
+            "machines, or a model of more layers"
         )
-        yield Conflict(("strategy", "name"), sentence, (("strategy",), *rests_on[2:]))
-    elif strategy.layers is not None and (len(strategy.layers), sum(strategy.layers)) != (workers, layers):
+        yield Conflict(("strategy", "name"), sentence, (("strategy",), nodes, model))
+    elif strategy.layers is not None and (len(strategy.layers), sum(strategy.layers)) != (stages, layers):
         said = f"{list(strategy.layers)}, which is {len(strategy.layers)} and {sum(strategy.layers)}"
-        sentence = f"must be one number for each of {workers} workers, {layers} in sum as the model has; not {said}"
-        yield Conflict(here, sentence, rests_on)
+        sentence = f"must be one number for each of {stages} stages, {layers} in sum as the model has; not {said}"
+        yield Conflict(here, sentence, (here, ("strategy",), nodes, model))
     if isinstance(strategy, PipeDream) and strategy.vertical_sync and not strategy.stashing:
         sentence = "keeps old weights at every stage, and stashing: false keeps none; leave one of them out"
         path = ("strategy", "vertical_sync")

@@ -165,11 +165,12 @@ _SEVERAL = """\
   # spares (one of the last ones, which stood by, takes its place: say spares: 2) or peer_recovery (no rollback)
   # parameter_server, on_failure: wait (for ever), timeout (drop who is late) or backup (with backups: so many pushes of
   # a step are not waited for), and server: {speed, bandwidth, latency; and one of: checkpoint_every (5 updates),
-  # replicas (2), shards (2 servers with a range each) or co_located (true: every worker serves a range)}
+  # replicas (2; replicate: means or pushes), shards (2 servers with a range each) or co_located (true: every worker
+  # serves a range)}
   # parameter_server, consistency: bsp (workers in step, the default), {kind: bounded_delay, tau: 2} (nearly in step),
   # {kind: ssp, slack: 2} (the same, and from copies that may be so old) or asp (nobody waits)
-  # model_parallel, gpipe (micro_batches: 4), pipedream (stashing: false, vertical_sync: true, drain: epoch) and
-  # spectrain (drain) give each worker some of the model's layers, such as layers: [1, 1, 2, 1]
+  # model_parallel, gpipe (micro_batches: 4, workers: [2, 1, 1]), pipedream (stashing: false, vertical_sync: true,
+  # drain: epoch) and spectrain (drain) give each worker some of the model's layers, such as layers: [1, 1, 2, 1]
   # local_sgd (average_every: 4 steps) and diloco (average_every, outer_learning_rate: 0.7, outer_momentum: 0.9) average
   # now and then; dpsgd (graph: ring, line, star or full; or edges: [[node0, node1], ...]; timeout), gossip
   # (probability: 25 %) and adpsgd average with neighbours, and each worker has parameters of its own

@@ -6,8 +6,9 @@
 
 All M pieces are taken at the same parameters, so the numbers are those of one machine. Each stage keeps the inputs of
 all pieces until they come back. Cost of a step with K equal stages on a network that costs nothing: (M + K - 1)/M times
-a stage's work (section 2.3): in (K - 1)/(M + K - 1) of the time it has none, the bubble. What is not here: weights of
-several updates at a time (`pipedream.py`).
+a stage's work (section 2.3): in (K - 1)/(M + K - 1) of the time it has none, the bubble. A stage with r
+replicas takes each r-th piece on each of them, and they add up their gradients in a ring of their own before the
+update. What is not here: weights of several updates at a time (`pipedream.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def deploy(scenario: Scenario) -> Deployment:
     settings = scenario.strategy
     assert isinstance(settings, GPipe)
     run = lambda pipe, state: stage(pipe, state, settings.micro_batches)  # noqa: E731
-    return pipeline.deploy(scenario, run, settings.micro_batches)
+    return pipeline.deploy(scenario, run, settings.micro_batches, settings.workers)
 
 
 def stage(pipe: Pipe, state: State, micro_batches: int) -> Operation[State]:
@@ -34,16 +35,16 @@ def stage(pipe: Pipe, state: State, micro_batches: int) -> Operation[State]:
     while not pipe.training.is_finished(state):
         parameters = state.model.parameters
         pieces = pipe.begin(state.step, state.cursor, micro_batches)
-        pipe.keeps(state, (), pieces)
+        mine = pipe.mine(pieces)
+        pipe.keeps(state, (), mine)
         inputs: list[np.ndarray] = []
-        for micro in pieces:
+        for micro in mine:
             inputs.append((yield from pipe.forward(micro, parameters)))
-        total = np.zeros(len(parameters.array), np.float32)
-        losses: list[float] = []
-        for micro in reversed(pieces):
+        total, mean_loss = np.zeros(len(parameters.array), np.float32), 0.0
+        for micro in reversed(mine):
             gradient, loss = yield from pipe.backward(micro, parameters, inputs.pop())
-            total += gradient
-            losses.insert(0, loss)
-        pipe.tell_loss(state.step, state.cursor, losses, pieces)
+            total, mean_loss = total + gradient, mean_loss + loss * micro.share
+        total, mean_loss = yield from pipe.added_up(state.step, total, mean_loss)
+        pipe.tell_loss(state.step, state.cursor, mean_loss, pieces)
         state = pipe.updated(state, total)
     return state

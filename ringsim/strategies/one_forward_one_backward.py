@@ -56,7 +56,7 @@ class _UnderWay:
 
 def train(pipe: Pipe, state: State, weights: Weights, drain: Literal["never", "epoch"]) -> Operation[State]:
     """Forward as far as may be, then one backward; and so on. drain: before a new epoch everything comes back."""
-    training, ahead = pipe.training, len(pipe.names) - 1 - pipe.index
+    training, ahead = pipe.training, len(pipe.stages) - 1 - pipe.index
     under_way: list[_UnderWay] = []
     next_cursor = state.cursor
     while not training.is_finished(state):
@@ -71,7 +71,7 @@ def train(pipe: Pipe, state: State, weights: Weights, drain: Literal["never", "e
         one = under_way.pop(0)
         parameters, staleness = weights.backward(state.step, state)
         gradient, loss = yield from pipe.backward(one.micro, parameters, one.inputs)
-        pipe.tell_loss(state.step, one.cursor, [loss], [one.micro])
+        pipe.tell_loss(state.step, one.cursor, loss, [one.micro])
         before, state = state, pipe.updated(state, gradient, staleness)
         weights.updated(before, state)
     return state

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -89,6 +90,7 @@ class Rules:
     timeout_ns: int | None
     backups: int
     averaging_takes_time: bool
+    replicates: Literal["means", "pushes"] = "means"
 
 
 def deploy(scenario: Scenario) -> Deployment:
@@ -119,6 +121,7 @@ def rules(scenario: Scenario) -> Rules:
         timeout_ns=settings.timeout if isinstance(settings, ParameterServerTimeout) else None,
         backups=settings.backups if isinstance(settings, ParameterServerBackup) else 0,
         averaging_takes_time=settings.server.speed is not None,
+        replicates=settings.server.replicate,
     )
 
 

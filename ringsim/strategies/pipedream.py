@@ -40,7 +40,7 @@ def _weights(pipe: Pipe, settings: PipeDream) -> Weights:
         return Stashed() if settings.stashing else Newest()
     sampler = pipe.training.sampler
     steps_an_epoch = -(-sampler.train_size // sampler.full_step(pipe.group.names))
-    return InSync(len(pipe.names), steps_an_epoch if settings.drain == "epoch" else None)
+    return InSync(len(pipe.stages), steps_an_epoch if settings.drain == "epoch" else None)
 
 
 @dataclass

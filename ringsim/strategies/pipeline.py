@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
+from ringsim.collectives.ring import RingAllReduce
 from ringsim.learning.parameters import Version
 from ringsim.learning.sampler import Cursor
 from ringsim.learning.stages import Stage
-from ringsim.node import Group, Member, Node, Operation
+from ringsim.node import Group, Member, Message, Node, Operation, Sent
 from ringsim.scenario import Pipelined, Scenario, global_batch_size, worker_names
 from ringsim.strategies.partition import balanced, by_hand
 from ringsim.strategies.training import Deployment, Role, State, Training
@@ -50,25 +52,34 @@ class _Peak:
 class Pipe:
     """One stage on its node, and the way to the stages before and after it.
 
-    group: who owns the samples, the first stage alone. rows: of the largest piece.
+    stages: who has each of them; several workers who have the same one are its replicas, and take pieces in turn.
+    group: who owns the samples: the first worker alone.
     """
 
     node: Node
     training: Training
     stage: Stage
-    names: tuple[str, ...]
+    stages: tuple[tuple[str, ...], ...]
     group: Group
     _peak: _Peak = field(default_factory=_Peak)
 
     @property
     def index(self) -> int:
         """Which stage it is, from 0."""
-        return self.names.index(self.node.name)
+        return next(index for index, names in enumerate(self.stages) if self.node.name in names)
+
+    def mine(self, pieces: Sequence[Micro]) -> list[Micro]:
+        """Return the pieces that this replica of its stage takes."""
+        return [micro for micro in pieces if self._who(self.index, micro) == self.node.name]
+
+    def _who(self, index: int, micro: Micro) -> str:
+        """Return which replica of a stage takes a piece."""
+        return self.stages[index][micro.number % len(self.stages[index])]
 
     def begin(self, step: int, cursor: Cursor, pieces: int = 1) -> tuple[Micro, ...]:
-        """Return the pieces of a step's mini-batch; the first stage says that the step begins."""
+        """Return the pieces of a step's mini-batch; the first worker says that the step begins."""
         (batch,) = self.training.sampler.batches(cursor, self.group.names)
-        if self.index == 0:
+        if self.node.name == self.stages[0][0]:
             samples = [int(sample) for sample in batch.samples]
             self.node.begin_step(step, epoch=cursor.epoch, generation=0, samples=samples)
         total = len(batch.samples)
@@ -81,9 +92,8 @@ class Pipe:
         if self.index == 0:
             inputs = self.stage.samples(micro.samples)
         else:
-            message = yield from self.node.receive(
-                self.names[self.index - 1], tag=("forward", micro.step, micro.number)
-            )
+            before = self._who(self.index - 1, micro)
+            message = yield from self.node.receive(before, tag=("forward", micro.step, micro.number))
             inputs = message.payload
         yield from self.node.compute(self._flop(1, micro))
         if not self.stage.is_last:
@@ -100,7 +110,8 @@ class Pipe:
         if self.stage.is_last:
             loss, gradient, below = self.stage.backward_from_labels(parameters, inputs, micro.samples, micro.share)
         else:
-            above = yield from self.node.receive(self.names[self.index + 1], tag=("backward", micro.step, micro.number))
+            after = self._who(self.index + 1, micro)
+            above = yield from self.node.receive(after, tag=("backward", micro.step, micro.number))
             gradient, below = self.stage.backward(parameters, inputs, above.payload)
             loss = 0.0
         yield from self.node.compute(self._flop(2, micro))
@@ -110,7 +121,7 @@ class Pipe:
 
     def _pass(self, index: int, numbers: np.ndarray, what: str, micro: Micro, sample_bytes: int) -> None:
         size_bytes = sample_bytes * len(micro.samples)
-        self.node.send(self.names[index], numbers, size_bytes, tag=(what, micro.step, micro.number))
+        self.node.send(self._who(index, micro), numbers, size_bytes, tag=(what, micro.step, micro.number))
 
     @property
     def _input_bytes(self) -> int:
@@ -128,17 +139,25 @@ class Pipe:
         whole = 3 * sum(layer.flop for layer in layers)
         return total * after // whole - total * before // whole
 
-    def tell_loss(self, step: int, cursor: Cursor, losses: Sequence[float], pieces: Sequence[Micro]) -> None:
-        """Tell the mean loss of a step, if this is the last stage."""
-        if self.stage.is_last:
-            loss = sum(loss * micro.share for loss, micro in zip(losses, pieces, strict=True))
+    def added_up(self, step: int, gradient: np.ndarray, loss: float) -> Operation[tuple[np.ndarray, float]]:
+        """Add up what all replicas of this stage have, by a ring all-reduce; the loss is one number more."""
+        replicas = self.stages[self.index]
+        if len(replicas) == 1:
+            return gradient, loss
+        seat = _Seat(self.node, replicas, step)
+        total = yield from RingAllReduce().messages(seat, np.append(gradient, np.float32(loss)))
+        return total[:-1], float(total[-1])
+
+    def tell_loss(self, step: int, cursor: Cursor, loss: float, pieces: Sequence[Micro]) -> None:
+        """Tell the mean loss of a step of these pieces, if this is the last stage: its first replica does."""
+        if self.node.name == self.stages[-1][0]:
             samples, whose = sum(len(micro.samples) for micro in pieces), self.group.names[0]
             about = {"step": step, "epoch": cursor.epoch, "generation": 0, "samples": samples}
             self.node.record("loss", **about, loss=loss, worker=whose)
 
     def updated(self, state: State, gradient: np.ndarray, staleness: int | None = None) -> State:
         """Apply the gradient of a step to the stage's parameters."""
-        reports = self.index == 0
+        reports = self.node.name == self.stages[0][0]
         return self.training.update_apart(self.node, state, gradient, self.group, reports=reports, staleness=staleness)
 
     def keeps(self, state: State, versions: Sequence[Version], pieces: Sequence[Micro]) -> None:
@@ -153,25 +172,57 @@ class Pipe:
             self.node.record("memory", versions=peak.versions, size_bytes=peak.size_bytes)
 
 
-def deploy(scenario: Scenario, run: Worker, pieces: int = 1) -> Deployment:
-    """Put a stage on every rank of the cluster; `run(pipe, state)` is what each does. pieces: of a mini-batch."""
+@dataclass(frozen=True)
+class _Seat:
+    """A replica's place in an all-reduce of its stage, which is no group of the whole training: plain messages."""
+
+    node: Node
+    members: tuple[str, ...]
+    step: int
+
+    @property
+    def rank(self) -> int:
+        return self.members.index(self.node.name)
+
+    def send(self, to: str, payload: Any, size_bytes: int, tag: Any) -> Sent:
+        return self.node.send(to, payload, size_bytes, tag=("sum", self.step, tag))
+
+    def receive(
+        self, source: str, tag: Any, timeout_ns: int | None = None, watching: Sequence[str] = ()
+    ) -> Operation[Message]:
+        return self.node.receive(source, ("sum", self.step, tag), timeout_ns, watching)
+
+
+def deploy(scenario: Scenario, run: Worker, pieces: int = 1, replicas: Sequence[int] | None = None) -> Deployment:
+    """Put a stage on every rank of the cluster; `run(pipe, state)` is what each does.
+
+    pieces: of a mini-batch. replicas: how many ranks have the same stage; None: each has one of its own.
+    """
     names, settings = worker_names(scenario), scenario.strategy
     assert isinstance(settings, Pipelined)
-    work = partial(_stage, run=run, names=names, layers=settings.layers, pieces=pieces)
+    ends = list(accumulate(replicas or [1] * len(names)))
+    stages = tuple(tuple(names[start:end]) for start, end in pairwise([0, *ends]))
+    work = partial(_stage, run=run, stages=stages, layers=settings.layers, pieces=pieces)
     roles = [Role(name, work) for name in names]
     return Deployment(roles, {names[0]: global_batch_size(scenario)}, full_size=1)
 
 
 def _stage(
-    node: Node, training: Training, run: Worker, names: tuple[str, ...], layers: Sequence[int] | None, pieces: int
+    node: Node,
+    training: Training,
+    run: Worker,
+    stages: tuple[tuple[str, ...], ...],
+    layers: Sequence[int] | None,
+    pieces: int,
 ) -> Operation[State]:
     """Take the stage that is this node's, and run."""
-    engine, index = training.engine, names.index(node.name)
+    engine = training.engine
+    index = next(index for index, names in enumerate(stages) if node.name in names)
     flop = [layer.flop for layer in engine.model.layers]
-    cuts = balanced(flop, len(names)) if layers is None else by_hand(layers)
+    cuts = balanced(flop, list(map(len, stages))) if layers is None else by_hand(layers)
     stage = Stage(engine, *cuts[index], rows=-(-engine.rows // pieces))
-    group = Group(0, (Member(names[0], 0),))
+    group = Group(0, (Member(stages[0][0], 0),))
     whole = training.initial()
     part = stage.part
     state = State(0, whole.cursor, engine.cut(whole.model, part), part=(part.start, part.stop))
-    return (yield from run(Pipe(node, training, stage, names, group), state))
+    return (yield from run(Pipe(node, training, stage, stages, group), state))

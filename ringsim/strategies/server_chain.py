@@ -3,13 +3,14 @@
     workers ─ pushes ─► server0 ── mean gradient ──► server1 ── mean gradient ──► server2
             ◄─ answers ─  head  ◄─ acknowledgement ──         ◄─ acknowledgement ── tail
 
-Li et al. (OSDI 2014) call it replication after aggregation: one gradient goes down the chain for each step, not one for
-each worker. The head collects and averages as in `parameter_server.py`. Every server passes the mean on, and applies it
-when it is acknowledged; the tail applies it at once: there the step is decided. What one server has applied, all those
-before it still hold, so whoever is left finishes the very same step. Only then are the workers answered. Cost of a step
-with k servers, beside that of one:
+Li et al. (OSDI 2014) call it replication after aggregation: one gradient goes down the chain for each step. With
+`replicate: pushes` it is one for each worker, N S bytes instead of S, and numbers are the same. The head collects and
+averages as in `parameter_server.py`. Every server passes the mean on, and applies it when it is acknowledged; the tail
+applies it at once: there the step is decided. What one server has applied, all those before it still hold, so whoever
+is left finishes the very same step. Only then are the workers answered. Cost of a step with k servers, beside that of
+one:
 
-    (k - 1) (2 path latencies + ceil(8 S / bandwidth) + ceil(8 * 64 B / bandwidth))
+    (k - 1) (2 path latencies + ceil(8 S / bandwidth) + ceil(8 * 64 B / bandwidth))    N S for S with `pushes`
 
     the head dies       the next one alive is the head; a worker sends its push again, until it is answered
     another one dies    the one before it passes on to the next, beginning with what was not acknowledged
@@ -82,7 +83,7 @@ def server(node: Node, training: Training, everybody: Group, rules: Rules, chain
     place = chain.index(node.name)
     before, after = dict.fromkeys(chain[:place]), dict.fromkeys(chain[place + 1 :])
     state, group = training.initial(), everybody
-    state, group = yield from _follow(node, training, state, group, before, after)
+    state, group = yield from _follow(node, training, state, group, rules, before, after)
     if training.is_finished(state):
         answer(node, training, state, group, everybody)
     while not training.is_finished(state):
@@ -90,13 +91,19 @@ def server(node: Node, training: Training, everybody: Group, rules: Rules, chain
         update = yield from desk.completed(everybody, rules)
         for name in desk.broken:
             after.pop(name, None)
-        state, group = yield from _replicated(node, training, state, update, after)
+        state, group = yield from _replicated(node, training, state, rules, update, after)
         answer(node, training, state, group, everybody if training.is_finished(state) else desk.served(everybody))
     return state
 
 
 def _follow(
-    node: Node, training: Training, state: State, group: Group, before: dict[str, None], after: dict[str, None]
+    node: Node,
+    training: Training,
+    state: State,
+    group: Group,
+    rules: Rules,
+    before: dict[str, None],
+    after: dict[str, None],
 ) -> Operation[tuple[State, Group]]:
     """Apply what comes down the chain until nobody is left before us.
 
@@ -112,18 +119,19 @@ def _follow(
         update: Update = message.payload
         assert update.place <= place_of(state, group), f"{node.name} has missed an update"
         if place_of(state, group) == update.place:
-            state, group = yield from _replicated(node, training, state, update, after)
+            state, group = yield from _replicated(node, training, state, rules, update, after)
         node.send(message.source, None, _ACKNOWLEDGEMENT_BYTES, tag=_acknowledgement(update))
     return state, group
 
 
 def _replicated(
-    node: Node, training: Training, state: State, update: Update, after: dict[str, None]
+    node: Node, training: Training, state: State, rules: Rules, update: Update, after: dict[str, None]
 ) -> Operation[tuple[State, Group]]:
     """Pass an update on to the first alive of those after us, and apply it once it is acknowledged."""
+    gradients = 1 if rules.replicates == "means" else len(update.contributors.members)
     while after:
         successor = next(iter(after))
-        node.send(successor, update, training.gradient_size_bytes, tag="update")
+        node.send(successor, update, gradients * training.gradient_size_bytes, tag="update")
         try:
             yield from node.receive(successor, tag=_acknowledgement(update))
             break

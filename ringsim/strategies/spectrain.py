@@ -34,7 +34,7 @@ def deploy(scenario: Scenario) -> Deployment:
 
 def stage(pipe: Pipe, state: State, settings: SpecTrain) -> Operation[State]:
     """Train at predicted weights."""
-    half, later = pipe.index // 2, len(pipe.names) - 1 - pipe.index
+    half, later = pipe.index // 2, len(pipe.stages) - 1 - pipe.index
     return train(pipe, state, Predicted(pipe.training.engine, half + later, half), settings.drain)
 
 
