@@ -1,6 +1,7 @@
 """What every way of training is held to, each under the same scenario: one table, one suite.
 
-    all             finish, learn, and do the same again: twice, message by message, with ties broken in another order
+    all             finish, learn, and do the same again: twice, message by message, with ties broken in another order,
+                    on one core with another hash seed; and may diverge without a warning
     all             keep the invariants (`ringsim/invariants.py`), undisturbed and whoever dies, for good or for a while
     in step         have the parameters of `local` after every update, up to the order of float additions
 
@@ -10,7 +11,12 @@ instant (`ringsim monkey`).
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,6 +158,32 @@ def test_it_does_the_same_again(name: str) -> None:
     assert broken(first, again) == {}
     twice = simulate(scenario(name))
     assert (twice.schedule_digest, twice.numbers_digest) == (first.schedule_digest, first.numbers_digest)
+
+
+DIGESTS = """
+import json
+import test_every_strategy as suite
+runs = {name: suite.played(name) for name in suite.ALL}
+print(json.dumps({name: [run.schedule_digest, run.numbers_digest] for name, run in runs.items()}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pins the cores")
+def test_on_one_core_with_another_hash_seed_all_do_the_same() -> None:
+    """This process has whatever cores there are; the other one has the first of them."""
+    pinned = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", pinned + DIGESTS],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONHASHSEED": "4711"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        name: [run.schedule_digest, run.numbers_digest] for name, run in ((name, played(name)) for name in ALL)
+    }
 
 
 @every
