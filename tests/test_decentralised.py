@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from plain_numpy import Layer, flat, gradient, mixed, moved, oracle, stepped
 from worlds import MS, US, crash, select, training
 
+from ringsim import load
 from ringsim.errors import ScenarioInvalid
 from ringsim.result import Outcome, Result
 from ringsim.scenario import Scenario
@@ -330,6 +331,17 @@ def test_a_dead_neighbour_s_weight_is_one_s_own() -> None:
 def test_a_death_is_the_end_where_all_average(name: str) -> None:
     result = simulate(alone(name, faults=[crash("node2", 5 * MS)]))
     assert result.outcome is Outcome.LOST
+
+
+def test_a_message_cannot_be_more_than_certain() -> None:
+    with pytest.raises(ScenarioInvalid, match=r"strategy\.probability: must be at most 100 %, not 150 %"):
+        simulate(alone("gossip", probability="150 %"))
+
+
+def test_an_edge_has_two_ends() -> None:
+    for ends, sentence in (("node0", "at least 2 items"), ("node0, node1, node2", "at most 2 items, not 3")):
+        with pytest.raises(ScenarioInvalid, match=rf"strategy\.edges\[0\]: must have {sentence}"):
+            load("4node", [f"strategy={{name: dpsgd, edges: [[{ends}]]}}"])
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,8 @@ def test_a_server_sees_all_of_everybody_and_workers_the_mean() -> None:
     assert seen(played("strategy.name=parameter_server")) == {"server0": dict.fromkeys(workers, 1.0)}
     chain = seen(played("strategy={name: parameter_server, server: {replicas: 2}}"))
     assert set(chain) == {"server0"}, "the second hears of means"
+    pushes = seen(played("strategy={name: parameter_server, server: {replicas: 2, replicate: pushes}}"))
+    assert pushes == {"server0": dict.fromkeys(workers, 1.0), "server1": dict.fromkeys(workers, 1.0)}
 
 
 def test_who_serves_a_range_sees_it_of_everybody() -> None:

@@ -124,6 +124,7 @@ def test_a_server_keeps_the_optimizer_s_memory_and_everybody_s_gradient() -> Non
 @pytest.mark.parametrize(
     ("server", "worker", "others"),
     [
+        ("server: {replicas: 2, replicate: pushes}", 2, {"server0": 2 + 4, "server1": 2 + 4}),
         ("server: {shards: 2}", 2, {"server0": (2 + 4) / 2, "server1": (2 + 4) / 2}),
         ("server: {co_located: true}", 2 + (1 + 4) / 4, {}),
         ("consistency: asp", 2, {"server0": 2 + 1}),

@@ -38,7 +38,7 @@ class DPsgd(Settings):
 
     name: Literal["dpsgd"]
     graph: Literal["ring", "line", "star", "full"] = Field("ring", description="whose neighbour each worker is")
-    edges: tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...] | None = Field(
+    edges: tuple[Annotated[tuple[Name, ...], Field(strict=False, min_length=2, max_length=2)], ...] | None = Field(
         None, strict=False, description="the graph by hand: pairs of workers; default: as graph says"
     )
     timeout: PositiveDuration | None = Field(

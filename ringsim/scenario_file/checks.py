@@ -19,6 +19,7 @@ from ringsim.scenario import (
     BoundedDelay,
     Cnn,
     DPsgd,
+    Gossip,
     GPipe,
     Heartbeat,
     NeighbourHeartbeat,
@@ -128,6 +129,9 @@ def _check_shares(scenario: Scenario) -> Iterator[Conflict]:
     if target is not None and not 0 < target <= _WHOLE:
         sentence = "must be more than 0 % and at most 100 %"
         yield Conflict(("task", "target_accuracy"), sentence)
+    if isinstance(scenario.strategy, Gossip) and scenario.strategy.probability > _WHOLE:
+        sentence = f"must be at most 100 %, not {SHARE.format(scenario.strategy.probability)}"
+        yield Conflict(("strategy", "probability"), sentence)
     yield from _check_pace(scenario.cluster.jitter, scenario.cluster.straggle, ("cluster",))
     for index, host in enumerate(scenario.cluster.nodes):
         yield from _check_pace(host.jitter, host.straggle, ("cluster", "nodes", index))

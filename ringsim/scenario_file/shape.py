@@ -230,6 +230,9 @@ def _wrong_value(error: dict[str, Any], path: Path, info: FieldInfo | None, valu
     if kind == "too_short":
         least = context["min_length"]
         return f"must have at least {least} {'item' if least == 1 else 'items'}"
+    if kind == "too_long":
+        most = context["max_length"]
+        return f"must have at most {most} {'item' if most == 1 else 'items'}, not {len(value)}"
     if kind == "string_too_long":
         return f"must have at most {context['max_length']} characters, not {len(value)}"
     if kind == "string_pattern_mismatch":

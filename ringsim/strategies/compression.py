@@ -81,12 +81,6 @@ def dequantized(received: np.ndarray, length: int) -> np.ndarray:
     return np.asarray(decoded, np.float32).reshape(-1)[:length]
 
 
-def quantized_words(length: int) -> int:
-    """Return how many words `quantized` makes of a vector."""
-    buckets = -(-length // BUCKET)
-    return buckets + buckets * BUCKET // 4
-
-
 def _in_buckets(vector: np.ndarray) -> np.ndarray:
     padded = np.zeros(-(-len(vector) // BUCKET) * BUCKET, np.float32)
     padded[: len(vector)] = vector

@@ -33,7 +33,8 @@ def deploy(scenario: Scenario) -> Deployment:
     """Put a worker on every rank of the cluster."""
     settings, names = scenario.strategy, worker_names(scenario)
     assert isinstance(settings, DPsgd)
-    edges = edges_of(settings.graph, names) if settings.edges is None else settings.edges
+    by_hand = None if settings.edges is None else [(one, other) for one, other in settings.edges]
+    edges = edges_of(settings.graph, names) if by_hand is None else by_hand
     weights = {
         name: {other: np.float32(weight) for other, weight in row.items()}
         for name, row in metropolis_hastings(edges, names).items()

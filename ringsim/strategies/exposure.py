@@ -8,7 +8,7 @@
     parameter_server    a server is sent everybody's, whole or as much of it as the range that it holds. In step, every
                         worker learns the mean of a step, and of two that are in it each finds the other's; not in step,
                         who pulls after a single update of another's has found that one. The servers of a chain but the
-                        first hear of means only
+                        first hear of means only, unless pushes are what is replicated
 
 and by rule, where a strategy is not listed:
 
@@ -138,7 +138,7 @@ def _parameter_server(scenario: Scenario) -> Sight:
     everybody = dict.fromkeys(workers, 1.0)
     if in_a_mean <= 2:  # A worker takes its own gradient from the mean, and has the other one.
         seen |= dict.fromkeys(workers, everybody)
-    if in_a_mean <= 1:
+    if in_a_mean <= 1 or server.replicate == "pushes":
         seen |= dict.fromkeys(added, everybody)
     return Sight(seen, (*workers, *added), workers)
 

@@ -6,7 +6,8 @@ with it.
     parameter server                parameters, what the optimizer remembers, and the gradients of all workers, which it
                                     adds up in rank order once they are all in; of workers not in step, one gradient
     one that holds a range          the same, of its range; on a worker's machine, beside what the worker keeps
-    another one of a chain          parameters, what the optimizer remembers, a mean gradient
+    another one of a chain          parameters, what the optimizer remembers, a mean gradient; or as the first one, if
+                                    pushes are replicated
     rendezvous                      nothing
 
 A commit costs nothing while it is of the newest update; later it is a version more, which is not counted. What is not
@@ -48,7 +49,7 @@ def _served(scenario: Scenario, server: Server, engine: Engine, role: Role) -> i
     part = where[role.node]
     numbers = 4 * (part.stop - part.start)
     in_step = isinstance(getattr(scenario.strategy, "consistency", Bsp(kind="bsp")), Bsp)
-    adds_up = in_step and (is_cut or role.node == SERVER)
+    adds_up = in_step and (is_cut or role.node == SERVER or server.replicate == "pushes")
     gradients = numbers * (len(worker_names(scenario)) if adds_up else 1)
     held = engine.size_bytes(engine.cut(engine.initial(), part)) + gradients
     return worker + held - numbers if role.worker else held

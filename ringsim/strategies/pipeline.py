@@ -66,7 +66,7 @@ class Pipe:
     @property
     def index(self) -> int:
         """Which stage it is, from 0."""
-        return next(index for index, names in enumerate(self.stages) if self.node.name in names)
+        return _index(self.stages, self.node)
 
     def mine(self, pieces: Sequence[Micro]) -> list[Micro]:
         """Return the pieces that this replica of its stage takes."""
@@ -207,6 +207,11 @@ def deploy(scenario: Scenario, run: Worker, pieces: int = 1, replicas: Sequence[
     return Deployment(roles, {names[0]: global_batch_size(scenario)}, full_size=1)
 
 
+def _index(stages: tuple[tuple[str, ...], ...], node: Node) -> int:
+    """Return which stage a node has."""
+    return next(index for index, names in enumerate(stages) if node.name in names)
+
+
 def _stage(
     node: Node,
     training: Training,
@@ -217,7 +222,7 @@ def _stage(
 ) -> Operation[State]:
     """Take the stage that is this node's, and run."""
     engine = training.engine
-    index = next(index for index, names in enumerate(stages) if node.name in names)
+    index = _index(stages, node)
     flop = [layer.flop for layer in engine.model.layers]
     cuts = balanced(flop, list(map(len, stages))) if layers is None else by_hand(layers)
     stage = Stage(engine, *cuts[index], rows=-(-engine.rows // pieces))
