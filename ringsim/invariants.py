@@ -331,7 +331,9 @@ def learning_rate_follows(result: Result) -> str | None:
         step = ledger.steps[generation, update - 1]
         # Of replicas of their own each has its update, of the batches that it names.
         named = ledger.named.get((event.node, generation, update), step.contributors)
-        workers = sum(shares[name] for name in named) / task.batch_size
+        # A pipeline takes the samples of all at once, and any replica of its first stage may be who takes them.
+        taken = sum(shares.values()) if len(shares) == 1 else sum(shares[name] for name in named)
+        workers = taken / task.batch_size
         factor = {"none": 1.0, "linear": workers, "sqrt": math.sqrt(workers), "inverse": 1 / workers}
         scaled = factor[task.learning_rate_scaling]
         if task.warm_up_epochs > 0:

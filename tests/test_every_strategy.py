@@ -86,6 +86,8 @@ PIPELINED: dict[str, dict[str, Any]] = {
     "PipeDream": {"name": "pipedream"},
     "PipeDream, vertical sync": {"name": "pipedream", "vertical_sync": True},
     "PipeDream, nothing stashed": {"name": "pipedream", "stashing": False},
+    "PipeDream with replicated stages": {"name": "pipedream", "workers": [2, 1, 1]},
+    "PipeDream with replicated stages, drained": {"name": "pipedream", "workers": [2, 1, 1], "drain": "epoch"},
     "PipeDream, drained": {"name": "pipedream", "drain": "epoch"},
     "SpecTrain": {"name": "spectrain"},
 }

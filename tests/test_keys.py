@@ -253,6 +253,7 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("GPipe", "workers"): (stages("gpipe"), "strategy.workers=[2, 1]"),
     ("GPipe", "micro_batches"): (stages("gpipe"), "strategy.micro_batches=2"),
     ("PipeDream", "layers"): (stages("pipedream"), "strategy.layers=[2, 1, 1]"),
+    ("PipeDream", "workers"): (stages("pipedream"), "strategy.workers=[2, 1]"),
     ("PipeDream", "stashing"): (stages("pipedream"), "strategy.stashing=false"),
     ("PipeDream", "vertical_sync"): (stages("pipedream"), "strategy.vertical_sync=true"),
     ("PipeDream", "drain"): (stages("pipedream"), "strategy.drain=epoch"),

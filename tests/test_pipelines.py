@@ -20,6 +20,7 @@ from ringsim.learning.models.model import Model
 from ringsim.result import Outcome, Result
 from ringsim.scenario import Scenario
 from ringsim.simulation import simulate
+from ringsim.trace import Event
 
 FREE = {"bandwidth": "100 Tbit/s", "latency": "0 s"}
 EIGHT = {"kind": "synthetic", "samples": 96, "features": 8, "classes": 8}
@@ -103,6 +104,71 @@ def test_the_ways_to_choose_weights_are_really_different() -> None:
     ends = [trained(scenario, result, way) for way in ("stashed", "vertical sync", "newest", "predicted")]
     for one, other in itertools.combinations(ends, 2):
         assert np.abs(one - other).max() > 1e-3
+
+
+def in_rounds(scenario: Scenario, result: Result, workers: list[int]) -> np.ndarray:
+    """Play stages of several workers by their recurrence: a round of r mini-batches is one update, of their mean."""
+    begun = sorted(select(result.trace, "step_begin"), key=lambda step: step.fields["step"])
+    numbers, mini_batches = oracle(scenario), [step.fields["samples"] for step in begun]
+    versions = [[layer] for layer in numbers.layers]
+    waiting: list[list[tuple[int, Layer]]] = [[] for _ in workers]
+    then = [
+        [max(0, m // r - (sum(workers[k:]) - 1) // r) for m in range(len(mini_batches))] for k, r in enumerate(workers)
+    ]
+    for m, samples in enumerate(mini_batches):
+        there = [versions[k][then[k][m]] for k in range(len(workers))]
+        gradients = numbers.gradients(samples, numbers.inputs(samples, there), there)
+        for k, r in enumerate(workers):
+            waiting[k].append((len(samples), gradients[k]))
+            if len(waiting[k]) == r or m == len(mini_batches) - 1:
+                total, change = sum(size for size, _ in waiting[k]), versions[k][-1]
+                for size, gradient in waiting[k]:
+                    change = moved(change, gradient, -RATE * size / total)
+                versions[k].append(change)
+                waiting[k] = []
+    return flat([of_layer[-1] for of_layer in versions])
+
+
+ROUNDS: list[list[int]] = [[2, 1, 1, 1], [1, 1, 2, 1], [3, 1, 2, 1], [2, 2, 2, 2], [1, 1, 1, 3], [5, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("workers", ROUNDS, ids=str)
+def test_replicas_of_a_stage_take_mini_batches_in_turn(workers: list[int]) -> None:
+    """Mini-batches of 24 samples of 96, or the last of an epoch of 80: so rounds are cut, and of unequal sizes."""
+    dataset = {**EIGHT, "samples": 100}
+    task = {"dataset": dataset, "steps": 11, "batch_size": 3}
+    scenario = pipeline("pipedream", nodes=sum(workers), workers=workers, task=task)
+    result = simulate(scenario)
+    assert result.parameters is not None
+    expected = in_rounds(scenario, result, workers)
+    np.testing.assert_allclose(result.parameters, expected, rtol=0, atol=2e-6)
+    assert result.steps == 11
+    for k, r in enumerate(workers):
+        for number in range(sum(workers[:k]), sum(workers[: k + 1])):
+            ages = {update.fields["step"]: update.fields.get("staleness") for update in of_node(result, number)}
+            mine = [m for m in range(11) if m % r == (number - sum(workers[:k])) % r]
+            ahead = (sum(workers[k:]) - 1) // r
+            assert list(ages) == list(range(1, 12))
+            assert all(ages[m + 1] == r * min(m // r, ahead) for m in mine)
+
+
+def of_node(result: Result, number: int) -> list[Event]:
+    return select(result.trace, "update", f"node{number}")
+
+
+def test_replicas_of_a_stage_share_its_work_and_add_up() -> None:
+    """Of three layers in the first stage and one in the second: three workers and one are equally fast."""
+    task = {"batch_size": 6, "steps": 24}
+    alone = simulate(pipeline("pipedream", nodes=2, layers=[3, 1], task={**task, "batch_size": 12}))
+    shared = simulate(pipeline("pipedream", nodes=4, workers=[3, 1], layers=[3, 1], task=task))
+    pace = 9 * MS // 4  # of 24 samples, one layer
+    for result, slowest in ((alone, 3), (shared, 1)):
+        times = [update.time_ns for update in select(result.trace, "update", f"node{len(result.nodes) - 1}")]
+        assert times[20] - times[8] == pytest.approx(12 * slowest * pace, rel=1e-4)
+    rounds, stage_bytes, passed = 8, 3 * (8 * 8 + 8) * 4, 24 * 8 * 4
+    for replica in shared.nodes[:3]:
+        # Its third of the mini-batches, and of a vector of n bytes 2 (r - 1)/r each round: r - 1 thirds twice.
+        assert replica.payload_bytes_sent == rounds * passed + rounds * 2 * 2 * stage_bytes // 3
 
 
 def test_without_stashing_a_high_rate_loses_what_stashing_keeps() -> None:
@@ -289,6 +355,12 @@ def test_a_dead_stage_is_the_end(name: str) -> None:
         (pipeline("gpipe", workers=[2, 1]), "strategy.workers", "must add up to 4, the number of workers, not to 3"),
         (pipeline("pipedream", layers=[1, 1, 1, 2]), "strategy.layers", "not [1, 1, 1, 2], which is 4 and 5"),
         (pipeline("pipedream", vertical_sync=True, stashing=False), "strategy.vertical_sync", "stashing: false"),
+        (pipeline("pipedream", vertical_sync=True, workers=[3, 1]), "strategy.vertical_sync", "leave it or workers"),
+        (
+            pipeline("pipedream", workers=[2, 1]),
+            "strategy.workers",
+            "must add up to 4, the number of workers, not to 3",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(scenario: Scenario, place: str, sentence: str) -> None:

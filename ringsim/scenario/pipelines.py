@@ -13,6 +13,11 @@ _LAYERS: Any = Field(
     strict=False,
     description="how many layers each stage has, such as [1, 2, 1]; default: so that the slowest has the least work",
 )
+_WORKERS: Any = Field(
+    default=None,
+    strict=False,
+    description="how many workers have each stage, such as [2, 1, 1]; default: one each",
+)
 _DRAIN: Any = Field(default="never", description="epoch: everything under way comes back before a new epoch begins")
 
 
@@ -28,9 +33,7 @@ class GPipe(Settings):
 
     name: Literal["gpipe"]
     micro_batches: int = Field(4, ge=1, le=100_000, description="pieces of a mini-batch")
-    workers: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
-        None, strict=False, description="how many workers have each stage, such as [2, 1, 1]; default: one each"
-    )
+    workers: tuple[Annotated[int, Field(ge=1)], ...] | None = _WORKERS
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
 
 
@@ -41,6 +44,7 @@ class PipeDream(Settings):
     stashing: bool = Field(True, description="a backward pass has the weights of its forward pass, not the newest")
     vertical_sync: bool = Field(False, description="a mini-batch has weights of one age at all stages")
     drain: Literal["never", "epoch"] = _DRAIN
+    workers: tuple[Annotated[int, Field(ge=1)], ...] | None = _WORKERS
     layers: tuple[Annotated[int, Field(ge=1)], ...] | None = _LAYERS
 
 

@@ -208,7 +208,7 @@ def _check_stages(scenario: Scenario, layers: int) -> Iterator[Conflict]:
     if not isinstance(strategy, Pipelined):
         return
     here, nodes, model = ("strategy", "layers"), ("cluster", "nodes"), ("task", "model")
-    replicas = strategy.workers if isinstance(strategy, GPipe) and strategy.workers else (1,) * workers
+    replicas = strategy.workers if isinstance(strategy, GPipe | PipeDream) and strategy.workers else (1,) * workers
     stages = len(replicas)
     if sum(replicas) != workers:
         path = ("strategy", "workers")
@@ -228,6 +228,13 @@ def _check_stages(scenario: Scenario, layers: int) -> Iterator[Conflict]:
         sentence = "keeps old weights at every stage, and stashing: false keeps none; leave one of them out"
         path = ("strategy", "vertical_sync")
         yield Conflict(path, sentence, (path, ("strategy", "stashing")))
+    if isinstance(strategy, PipeDream) and strategy.vertical_sync and max(replicas) > 1:
+        sentence = (
+            "counts updates, and a stage of several workers makes fewer of them than the others; "
+            "leave it or workers out"
+        )
+        path = ("strategy", "vertical_sync")
+        yield Conflict(path, sentence, (path, ("strategy", "workers")))
 
 
 def _check_graph(scenario: Scenario) -> Iterator[Conflict]:

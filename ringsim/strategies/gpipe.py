@@ -44,7 +44,9 @@ def stage(pipe: Pipe, state: State, micro_batches: int) -> Operation[State]:
         for micro in reversed(mine):
             gradient, loss = yield from pipe.backward(micro, parameters, inputs.pop())
             total, mean_loss = total + gradient, mean_loss + loss * micro.share
-        total, mean_loss = yield from pipe.added_up(state.step, total, mean_loss)
-        pipe.tell_loss(state.step, state.cursor, mean_loss, pieces)
+        if len(pipe.replicas) > 1:
+            everything = yield from pipe.added_up(state.step, np.append(total, np.float32(mean_loss)))
+            total, mean_loss = everything[:-1], float(everything[-1])
+        pipe.tell_loss(state.cursor, mean_loss, pieces)
         state = pipe.updated(state, total)
     return state

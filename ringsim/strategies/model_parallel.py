@@ -31,6 +31,6 @@ def stage(pipe: Pipe, state: State) -> Operation[State]:
         pipe.keeps(state, (), pieces)
         inputs = yield from pipe.forward(batch, state.model.parameters)
         gradient, loss = yield from pipe.backward(batch, state.model.parameters, inputs)
-        pipe.tell_loss(state.step, state.cursor, loss, pieces)
+        pipe.tell_loss(state.cursor, loss, pieces)
         state = pipe.updated(state, gradient)
     return state

@@ -6,13 +6,17 @@
 
 Stage k of K makes K - 1 - k forward passes ahead (Narayanan et al. 2019, section 3.2). So mini-batch m goes forward
 there after update max(0, m - (K - 1 - k)) and comes back after update m, min(m, K - 1 - k) updates later. Cost of an
-update once the pipeline is full: the forward and backward pass of the slowest stage. What is not here: at which
-parameters a pass is made (`pipedream.py`, `spectrain.py`).
+update once the pipeline is full: the forward and backward pass of the slowest stage.
+
+A stage that r workers have gives them mini-batches by turns (1F1B-RR). Each makes (W - 1) // r forward passes ahead,
+where W workers have this stage and those after it; a round of r mini-batches is one update, of the mean gradient, for
+which they add up in a ring of their own. So such a stage costs its passes / r a mini-batch, and the ring.
+What is not here: at which parameters a pass is made (`pipedream.py`, `spectrain.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -23,6 +27,8 @@ from ringsim.learning.sampler import Cursor
 from ringsim.node import Operation
 from ringsim.strategies.pipeline import Micro, Pipe
 from ringsim.strategies.training import State
+
+Drain = Literal["never", "epoch"]
 
 
 class Weights(Protocol):
@@ -46,39 +52,83 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True)
+class _Round:
+    """The mini-batches of one update of a stage, one for each of its replicas; at the end there may be fewer."""
+
+    step: int
+    cursors: tuple[Cursor, ...]
+
+
+@dataclass(frozen=True)
 class _UnderWay:
-    """A mini-batch that went forward and has not come back."""
+    """A round of which this replica's mini-batch went forward and has not come back; it may have none in the last."""
 
-    cursor: Cursor
-    micro: Micro
-    inputs: np.ndarray
+    of: _Round
+    micro: Micro | None
+    inputs: np.ndarray | None
 
 
-def train(pipe: Pipe, state: State, weights: Weights, drain: Literal["never", "epoch"]) -> Operation[State]:
+def train(pipe: Pipe, state: State, weights: Weights, drain: Drain) -> Operation[State]:
     """Forward as far as may be, then one backward; and so on. drain: before a new epoch everything comes back."""
-    training, ahead = pipe.training, len(pipe.stages) - 1 - pipe.index
+    training = pipe.training
+    ahead = (sum(map(len, pipe.stages[pipe.index :])) - 1) // len(pipe.replicas)
     under_way: list[_UnderWay] = []
-    next_cursor = state.cursor
+    following = _round(pipe, state, state.cursor, 0, drain)
     while not training.is_finished(state):
-        while len(under_way) <= ahead and _may_begin(pipe, state, next_cursor, len(under_way), drain):
-            step = state.step + len(under_way)
-            (micro,) = pipe.begin(step, next_cursor)
-            parameters = weights.forward(step, state)
-            pipe.keeps(state, list(weights.kept()), [*(one.micro for one in under_way), micro])
-            inputs = yield from pipe.forward(micro, parameters)
-            under_way.append(_UnderWay(next_cursor, micro, inputs))
-            next_cursor = training.sampler.after(next_cursor, pipe.group.names)
+        while len(under_way) <= ahead and following.cursors and _may_begin(state, following, under_way, drain):
+            under_way.append((yield from _forward(pipe, state, weights, following, under_way)))
+            cursor = training.sampler.after(following.cursors[-1], pipe.group.names)
+            following = _round(pipe, state, cursor, following.step + len(following.cursors), drain)
         one = under_way.pop(0)
-        parameters, staleness = weights.backward(state.step, state)
-        gradient, loss = yield from pipe.backward(one.micro, parameters, one.inputs)
-        pipe.tell_loss(state.step, one.cursor, loss, [one.micro])
-        before, state = state, pipe.updated(state, gradient, staleness)
+        gradient, staleness = yield from _backward(pipe, state, weights, one)
+        before, state = state, pipe.updated(state, gradient, staleness, len(one.of.cursors))
         weights.updated(before, state)
     return state
 
 
-def _may_begin(pipe: Pipe, state: State, cursor: Cursor, under_way: int, drain: Literal["never", "epoch"]) -> bool:
-    """Say whether there is another mini-batch for now."""
-    if drain == "epoch" and under_way and cursor.epoch > state.cursor.epoch:
-        return False
-    return not pipe.training.is_finished(replace(state, step=state.step + under_way, cursor=cursor))
+def _round(pipe: Pipe, state: State, cursor: Cursor, step: int, drain: Drain) -> _Round:
+    """Return the mini-batches from this step on that make an update together; none where training is over."""
+    cursors: list[Cursor] = []
+    for number in range(len(pipe.replicas)):
+        is_next_epoch = bool(cursors) and cursor.epoch > cursors[0].epoch
+        if pipe.training.is_finished(replace(state, step=step + number, cursor=cursor)):
+            break
+        if drain == "epoch" and is_next_epoch:
+            break
+        cursors.append(cursor)
+        cursor = pipe.training.sampler.after(cursor, pipe.group.names)
+    return _Round(step, tuple(cursors))
+
+
+def _may_begin(state: State, one: _Round, under_way: Sequence[_UnderWay], drain: Drain) -> bool:
+    """Say whether a round need not wait for those under way."""
+    return not (drain == "epoch" and under_way and one.cursors[0].epoch > state.cursor.epoch)
+
+
+def _forward(
+    pipe: Pipe, state: State, weights: Weights, one: _Round, under_way: Sequence[_UnderWay]
+) -> Operation[_UnderWay]:
+    """Send this replica's mini-batch of a round forward."""
+    for number, cursor in enumerate(one.cursors):
+        pieces = pipe.begin(one.step + number, cursor)
+        for micro in pipe.mine(pieces):
+            parameters = weights.forward(micro.step, state)
+            before = [other.micro for other in under_way if other.micro is not None]
+            pipe.keeps(state, list(weights.kept()), [*before, micro])
+            return _UnderWay(one, micro, (yield from pipe.forward(micro, parameters)))
+    return _UnderWay(one, None, None)
+
+
+def _backward(pipe: Pipe, state: State, weights: Weights, one: _UnderWay) -> Operation[tuple[np.ndarray, int | None]]:
+    """Take this replica's mini-batch back; return the mean gradient of the round, and how old its weights were."""
+    gradient, staleness = np.zeros(len(state.model.parameters.array), np.float32), None
+    if one.micro is not None and one.inputs is not None:
+        parameters, staleness = weights.backward(one.micro.step, state)
+        gradient, loss = yield from pipe.backward(one.micro, parameters, one.inputs)
+        pipe.tell_loss(one.of.cursors[one.micro.step - one.of.step], loss, [one.micro])
+    if len(pipe.replicas) > 1:
+        batches = [pipe.training.sampler.batches(cursor, pipe.group.names)[0] for cursor in one.of.cursors]
+        mine = 0 if one.micro is None else len(one.micro.samples)
+        share = np.float32(mine / sum(len(batch.samples) for batch in batches))
+        gradient = yield from pipe.added_up(one.of.step, gradient * share)
+    return gradient, staleness

@@ -24,10 +24,10 @@ from ringsim.strategies.training import Deployment, State
 
 
 def deploy(scenario: Scenario) -> Deployment:
-    """Put a stage on every rank of the cluster."""
+    """Put a stage on every rank of the cluster, or on several."""
     settings = scenario.strategy
     assert isinstance(settings, PipeDream)
-    return pipeline.deploy(scenario, lambda pipe, state: stage(pipe, state, settings))
+    return pipeline.deploy(scenario, lambda pipe, state: stage(pipe, state, settings), replicas=settings.workers)
 
 
 def stage(pipe: Pipe, state: State, settings: PipeDream) -> Operation[State]:

@@ -34,10 +34,11 @@ Worker = Callable[["Pipe", State], Operation[State]]
 
 @dataclass(frozen=True)
 class Micro:
-    """A piece of a step's mini-batch. `share`: of the step's samples."""
+    """A piece of a step's mini-batch, which the replicas of a stage take by turns. `share`: of the step's samples."""
 
     step: int
     number: int
+    turn: int
     samples: tuple[int, ...]
     share: float
 
@@ -68,24 +69,34 @@ class Pipe:
         """Which stage it is, from 0."""
         return _index(self.stages, self.node)
 
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """Who has this stage."""
+        return self.stages[self.index]
+
     def mine(self, pieces: Sequence[Micro]) -> list[Micro]:
         """Return the pieces that this replica of its stage takes."""
         return [micro for micro in pieces if self._who(self.index, micro) == self.node.name]
 
     def _who(self, index: int, micro: Micro) -> str:
         """Return which replica of a stage takes a piece."""
-        return self.stages[index][micro.number % len(self.stages[index])]
+        return self.stages[index][micro.turn % len(self.stages[index])]
 
     def begin(self, step: int, cursor: Cursor, pieces: int = 1) -> tuple[Micro, ...]:
-        """Return the pieces of a step's mini-batch; the first worker says that the step begins."""
+        """Return the pieces of a step's mini-batch; who has the first one at the first stage says that it begins."""
         (batch,) = self.training.sampler.batches(cursor, self.group.names)
-        if self.node.name == self.stages[0][0]:
-            samples = [int(sample) for sample in batch.samples]
-            self.node.begin_step(step, epoch=cursor.epoch, generation=0, samples=samples)
         total = len(batch.samples)
         ends = [total * number // pieces for number in range(pieces + 1)]
         cuts = [batch.samples[start:stop] for start, stop in pairwise(ends)]
-        return tuple(Micro(step, number, some, len(some) / total) for number, some in enumerate(cuts) if some)
+        micros = tuple(
+            Micro(step, number, step * pieces + number, some, len(some) / total)
+            for number, some in enumerate(cuts)
+            if some
+        )
+        if self.node.name == self._who(0, micros[0]):
+            samples = [int(sample) for sample in batch.samples]
+            self.node.begin_step(step, epoch=cursor.epoch, generation=0, samples=samples)
+        return micros
 
     def forward(self, micro: Micro, parameters: Version) -> Operation[np.ndarray]:
         """Take what comes from the stage before, pass on what comes out; return the inputs, for the way back."""
@@ -139,26 +150,25 @@ class Pipe:
         whole = 3 * sum(layer.flop for layer in layers)
         return total * after // whole - total * before // whole
 
-    def added_up(self, step: int, gradient: np.ndarray, loss: float) -> Operation[tuple[np.ndarray, float]]:
-        """Add up what all replicas of this stage have, by a ring all-reduce; the loss is one number more."""
-        replicas = self.stages[self.index]
-        if len(replicas) == 1:
-            return gradient, loss
-        seat = _Seat(self.node, replicas, step)
-        total = yield from RingAllReduce().messages(seat, np.append(gradient, np.float32(loss)))
-        return total[:-1], float(total[-1])
+    def added_up(self, step: int, numbers: np.ndarray) -> Operation[np.ndarray]:
+        """Add up what all replicas of this stage have, by a ring all-reduce."""
+        total: np.ndarray = yield from RingAllReduce().messages(_Seat(self.node, self.replicas, step), numbers)
+        return total
 
-    def tell_loss(self, step: int, cursor: Cursor, loss: float, pieces: Sequence[Micro]) -> None:
-        """Tell the mean loss of a step of these pieces, if this is the last stage: its first replica does."""
-        if self.node.name == self.stages[-1][0]:
-            samples, whose = sum(len(micro.samples) for micro in pieces), self.group.names[0]
-            about = {"step": step, "epoch": cursor.epoch, "generation": 0, "samples": samples}
-            self.node.record("loss", **about, loss=loss, worker=whose)
+    def tell_loss(self, cursor: Cursor, loss: float, pieces: Sequence[Micro]) -> None:
+        """Tell the mean loss of a step of these pieces, if this is the last stage: who has the first of them does."""
+        first = pieces[0]
+        if self.node.name == self._who(len(self.stages) - 1, first):
+            samples = sum(len(micro.samples) for micro in pieces)
+            about = {"step": first.step, "epoch": cursor.epoch, "generation": 0, "samples": samples}
+            self.node.record("loss", **about, loss=loss, worker=self._who(0, first))
 
-    def updated(self, state: State, gradient: np.ndarray, staleness: int | None = None) -> State:
-        """Apply the gradient of a step to the stage's parameters."""
+    def updated(self, state: State, gradient: np.ndarray, staleness: int | None = None, mini_batches: int = 1) -> State:
+        """Apply the gradient of a step, or of several at once, to the stage's parameters."""
         reports = self.node.name == self.stages[0][0]
-        return self.training.update_apart(self.node, state, gradient, self.group, reports=reports, staleness=staleness)
+        return self.training.update_apart(
+            self.node, state, gradient, self.group, reports=reports, staleness=staleness, steps=mini_batches
+        )
 
     def keeps(self, state: State, versions: Sequence[Version], pieces: Sequence[Micro]) -> None:
         """Say how much this stage keeps, if it is more than ever: versions, optimizer, a gradient, and inputs."""
