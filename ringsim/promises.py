@@ -50,9 +50,11 @@ def _ring_elastic(result: Result, losses: Losses) -> bool:
 
 
 def _ring_has_spares(result: Result, losses: Losses) -> bool:
-    # A spare has no state before it is called.
+    # A spare has no state before it is called. If the first ring died before it heard of itself, it was of the first.
     rings = (event.fields["members"] for event in result.trace if event.kind == "world")
-    return _ring_elastic(result, losses) and any(map(losses.spare, next(rings, worker_names(result.scenario))))
+    workers = worker_names(result.scenario)
+    called = workers[: len(workers) - getattr(result.scenario.strategy, "spares", 0)]
+    return _ring_elastic(result, losses) and any(map(losses.spare, next(rings, called)))
 
 
 def _ring_waits(result: Result, losses: Losses) -> bool:

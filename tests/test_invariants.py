@@ -657,3 +657,12 @@ def test_a_run_that_its_scenario_cuts_off_breaks_no_promise(slower: list[dict[st
     result = simulate(training(strategy, nodes=nodes, faults=slower, max_virtual_time="2 ms"))
     assert "max_virtual_time is over" in result.outcome_sentence
     assert not broken(result)
+
+
+def test_spares_are_no_help_if_the_first_ring_dies_before_it_hears_of_itself() -> None:
+    spares = {"name": "ring", "on_failure": "spares", "spares": 1}
+    faults = [{"kind": "crash", "node": name, "at": "7 us"} for name in ("node0", "node1")]
+    result = simulate(training(spares, nodes=3, steps=6, network={"latency": "50 us"}, faults=faults))
+    assert result.outcome is Outcome.LOST
+    assert not any(event.kind == "world" for event in result.trace)
+    assert not broken(result)
