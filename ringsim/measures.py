@@ -160,13 +160,23 @@ def consensus(events: Sequence[Event]) -> float | None:
     return next((event.fields["distance"] for event in reversed(events) if event.kind == "consensus"), None)
 
 
-def exposure(seen: Seen, observers: Sequence[str], owners: Sequence[str]) -> Exposure:
+def exposure(
+    seen: Seen, observers: Sequence[str], owners: Sequence[str], machines: Mapping[str, str] | None = None
+) -> Exposure:
     """Return the most and the mean of what observers could see of others' gradients, and all of it that is not 0.
+
+    machines: where each of them runs, if not on one of its own; on one machine nothing is hidden, and nothing counts.
 
     >>> exposure({"server0": {"a": 1.0, "b": 1.0}}, observers=["a", "b", "server0"], owners=["a", "b"])
     Exposure(seen={'server0': {'a': 1.0, 'b': 1.0}}, maximum=1.0, mean=0.5)
     """
-    pairs = [(observer, owner) for observer in observers for owner in owners if observer != owner]
+    at = machines or {}
+    pairs = [
+        (observer, owner)
+        for observer in observers
+        for owner in owners
+        if at.get(observer, observer) != at.get(owner, owner)
+    ]
     parts = {pair: seen.get(pair[0], {}).get(pair[1], 0.0) for pair in pairs}
     kept: dict[str, dict[str, float]] = {}
     for (observer, owner), part in parts.items():

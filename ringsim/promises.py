@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ringsim.result import Result
-from ringsim.scenario import RENDEZVOUS, SERVER, added_machines, worker_names
+from ringsim.scenario import RENDEZVOUS, SERVER, Asp, added_machines, worker_names
 
 # (name, on_failure). These may go on without a worker's samples of a step; each is then listed in a `dropped` event.
 MAY_DROP = frozenset({("parameter_server", "timeout"), ("parameter_server", "backup"), ("ring", "peer_recovery")})
@@ -62,6 +62,8 @@ def _ring_waits(result: Result, losses: Losses) -> bool:
 
 
 def _server_waits(result: Result, losses: Losses) -> bool:
+    if isinstance(getattr(result.scenario.strategy, "consistency", None), Asp):
+        return _server_drops(result, losses)  # Nobody waits for anybody, and what the dead had to do is done by others.
     return _has_server(result, losses) and not losses.for_good & set(worker_names(result.scenario))
 
 

@@ -210,10 +210,10 @@ def _sha256(parameters: Version) -> str:
 
 
 def _tell_what_was_seen(seen: Mapping[tuple[int, int], Seen], log: Trace) -> None:
-    """Write down what the observer found, at the instant at which the last node had made the update."""
+    """Write down what the observer found, at the instant at which the last node had what it was shown."""
     made: dict[tuple[int, int], dict[str, Event]] = {}
     for event in log.events() if seen else ():
-        if event.kind == "update":
+        if event.kind in ("update", "average"):
             place = event.fields["generation"], event.fields["step"]
             made.setdefault(place, {})[event.node] = event
     for (generation, step), found in seen.items():

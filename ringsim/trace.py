@@ -26,6 +26,7 @@ SCHEDULE_KINDS = {
     "step_begin": "a node begins a training step: step, epoch, generation, and the ids of its samples",
     "update": "a node holds the parameters after update `step`: generation, world_size; and, where updates are not all "
     "workers' in step, whose batches are in it, each [worker, that worker's step], and how stale their gradients are",
+    "average": "a node's parameters after update `step` are replaced by what an average came to: step, generation",
     "memory": "a node keeps more than ever before: versions of parameters, size_bytes of all that it keeps to train",
     "compute_begin": "flop",
     "compute_end": "",

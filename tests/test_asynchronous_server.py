@@ -218,6 +218,26 @@ def test_who_is_too_late_does_its_work_in_vain_and_goes_on() -> None:
     assert waits.virtual_time_ns > 2 * result.virtual_time_ns
 
 
+@pytest.mark.parametrize("timeout", ["1 us", "300 us", "2 ms"])
+@every_kind
+def test_a_timeout_shorter_than_a_step_ends_all_the_same(consistency: dict[str, Any], timeout: str) -> None:
+    """A step takes 1 ms of computing alone: all are late, and the first gradient of each ticket is used."""
+    scenario = training(served(consistency, on_failure="timeout", timeout=timeout), epochs=2, max_virtual_time="1 s")
+    result = simulate(scenario)
+    assert result.outcome is Outcome.FINISHED
+    assert [epoch.counted for epoch in result.epochs] == [96, 96]
+    assert not broken(result)
+
+
+@pytest.mark.parametrize("slack", [0, 3, 10, 1_000_000])
+def test_with_any_slack_workers_that_are_alike_compute_as_much(slack: int) -> None:
+    """Who may run far ahead has its own share of the samples, and not everybody's."""
+    result = simulate(training(served({"kind": "ssp", "slack": slack}), nodes=4, epochs=8))
+    steps = [len(begins(result, node.node)) for node in result.nodes]
+    assert max(steps) - min(steps) <= 2
+    assert sum(steps) == result.steps
+
+
 def test_it_stops_at_its_target_and_evaluates_as_often_as_in_step() -> None:
     task = {"epochs": 4, "evaluate_every": 3, "dataset": {**TINY, "samples": 100}}
     result, in_step = (simulate(training(served(kind), **task)) for kind in ("asp", "bsp"))

@@ -211,6 +211,7 @@ def tolerance(entry: str, played: bool = False) -> float | None:
         ("ring:elastic", 3 / 4, 1),  # The rendezvous is not asked while nobody else dies.
         ("ring:wait", 0, 1 / 4),
         ("parameter_server:wait", 0, 0),
+        ("{name: parameter_server, consistency: asp}", 3 / 4, 3 / 4),
         ("{name: parameter_server, on_failure: timeout, timeout: 50 ms}", 3 / 4, 3 / 4),
         ("{name: parameter_server, on_failure: timeout, timeout: 50 ms, server: {replicas: 2}}", 1, 1),
     ],

@@ -94,14 +94,15 @@ def test_an_outer_step_of_one_without_momentum_is_an_average() -> None:
 
 
 def test_averages_that_are_rarer_cost_less_and_let_replicas_part() -> None:
-    task = {"epochs": None, "steps": 24, "evaluate_every": 24}  # the distance just before an average
+    task = {"epochs": None, "steps": 24, "evaluate_every": 23}  # the distance a step before an average
     runs = {every: simulate(alone("local_sgd", average_every=every, task=task)) for every in (1, 2, 4, 8)}
     ring = simulate(alone("ring", task=task))
     for every, result in runs.items():
         assert result.payload_bytes_sent * every == ring.payload_bytes_sent
-    apart = [result.measures.consensus or 0.0 for result in runs.values()]
+    apart = [select(result.trace, "consensus")[0].fields["distance"] for result in runs.values()]
     assert apart == sorted(apart)
-    assert apart[-1] > 2 * apart[0] > 0
+    assert apart[-1] > apart[1] > apart[0] == 0
+    assert {result.measures.consensus for result in runs.values()} == {0.0}, "the last step is followed by an average"
 
 
 # --- averages with neighbours -----------------------------------------------------------------------------------------
@@ -252,6 +253,33 @@ def test_two_that_gossip_all_the_time_share_as_push_sum_says() -> None:
         on_the_way = [rumor[1] for rumor in (*older, *newer) if rumor is not None]
         assert sum(weight for _, weight in held) + sum(on_the_way) == pytest.approx(2.0), "no weight is lost"
     close(result, [heard(*held[worker], older[1 - worker])[0] for worker in range(2)])
+
+
+def test_who_sends_without_end_before_it_hears_anything_weighs_nothing() -> None:
+    """Two halve their weights 1,300 times until the first message comes: no weight is left, and each keeps its own."""
+    far = {"network": {"latency": "600 ms"}, "task": {**WHOLE, "epochs": None, "steps": 1_300, "batch_size": 1}}
+    result = simulate(alone("gossip", nodes=2, probability="100 %", **far))
+    assert result.outcome is Outcome.FINISHED
+    assert result.parameters is not None
+    assert np.isfinite(result.parameters).all()
+
+
+def test_an_evaluation_is_of_what_an_average_has_come_to() -> None:
+    """Every second step is followed by an average: then replicas are equal, and in between they are not."""
+    result = simulate(alone("local_sgd", average_every=2, task={"evaluate_every": 1}))
+    apart = {event.fields["step"]: event.fields["distance"] for event in select(result.trace, "consensus")}
+    assert [apart[step] == 0 for step in sorted(apart)] == [
+        step % 2 == 0 or step == max(apart) for step in sorted(apart)
+    ]
+    told = {event.fields["step"]: event.time_ns for event in select(result.trace, "evaluation")}
+    averaged = {event.fields["step"]: event.time_ns for event in select(result.trace, "average")}
+    assert {step: told[step] for step in averaged} == averaged
+
+
+def test_a_gradient_in_pairs_is_stale_by_the_averages_meanwhile() -> None:
+    result = simulate(alone("adpsgd", nodes=2, task=WHOLE))
+    assert result.measures.staleness is not None
+    assert result.measures.staleness.histogram == {1: 2 * result.steps}
 
 
 def test_two_in_pairs_average_each_step() -> None:

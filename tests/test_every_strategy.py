@@ -21,8 +21,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import faults_at
 
 from ringsim.invariants import broken
+from ringsim.learning.engine import Engine
+from ringsim.learning.memo import Memo
+from ringsim.monkey.playing import play
 from ringsim.result import Outcome, Result
 from ringsim.scenario import STRATEGIES, Scenario, Task, added_machines
 from ringsim.simulation import simulate
@@ -198,6 +204,16 @@ def test_it_may_diverge_in_silence(name: str) -> None:
     assert not np.isfinite(result.metrics[-1].test_loss)
 
 
+@every
+def test_what_it_reports_is_what_it_ends_with(name: str) -> None:
+    """The last evaluation is of the parameters that the result hands out, and not of any before them."""
+    result, task = played(name), scenario(name).task
+    assert result.parameters is not None
+    engine = Engine(task, seed=7, rows=task.batch_size)
+    evaluation = engine.evaluate(engine.share(result.parameters))
+    assert (result.loss, result.accuracy) == (evaluation.loss, evaluation.accuracy)
+
+
 @pytest.mark.parametrize("name", IN_STEP)
 def test_in_step_it_has_the_parameters_of_local_after_every_update(name: str) -> None:
     result, twin = played(name), played("local")
@@ -222,3 +238,30 @@ def test_whoever_dies_in_the_middle_it_keeps_its_promises(name: str, restart_aft
         result = simulate(scenario(name, (crash,)))
         assert len(result.failures) + len(result.faults_not_applicable) == 1
         assert broken(result) == {}, f"{node} dies"
+
+
+MEMO = Memo()
+
+
+@st.composite
+def disturbed(draw: st.DrawFn) -> Scenario:
+    """Draw a strategy, and up to three faults of any kind at any moment of its run."""
+    name = draw(st.sampled_from(sorted(ALL)))
+    calm = scenario(name)
+    moments = st.integers(0, played(name).virtual_time_ns)
+    lasting = st.sampled_from(["1 ns", "1 ms", "20 ms", "90 ms", None])
+    some = st.lists(moments.flatmap(lambda at_ns: faults_at(calm, at_ns, lasting)), min_size=1, max_size=3)
+    return scenario(name, tuple(draw(some)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(disturbed())
+def test_whatever_happens_to_it_it_keeps_its_promises(disturbed: Scenario) -> None:
+    assert play(disturbed, MEMO).violations == {}
+
+
+@pytest.mark.long
+@settings(max_examples=2_000, deadline=None)
+@given(disturbed())
+def test_whatever_happens_to_thousands_they_keep_their_promises(disturbed: Scenario) -> None:
+    assert play(disturbed, MEMO).violations == {}

@@ -274,6 +274,21 @@ def test_who_holds_a_part_sees_that_part_of_whoever_reads() -> None:
     assert found is not None
     assert found.seen == {"b": {"a": 0.25}}, "its own does not count"
     assert exposure(parse(BASE).scenario, "stages", Traces({}, ("a",), None, 160)) is None
+    replicas = Traces({"a": (0, 30), "b": (0, 30), "c": (30, 30), "d": (30, 30), "e": (30, 40)}, ("a", "b"), None, 160)
+    assert exposure(parse(BASE).scenario, "stages", replicas) is None, "replicas hear sums"
+
+
+def test_on_one_machine_nothing_is_hidden_and_nothing_counts() -> None:
+    shown = seen(played("cluster.nodes=[{name: a, processes: 2}, {name: b, processes: 2}]"))
+    assert shown == {"a.0": {"b.1": 0.25}, "a.1": {"b.0": 0.25}, "b.0": {"a.1": 0.25}, "b.1": {"a.0": 0.25}}
+    alone = played("cluster.nodes=[{name: a, processes: 2}]").measures.exposure
+    assert alone is not None
+    assert (alone.maximum, alone.mean) == (0, 0)
+
+
+def test_first_parameters_are_no_gradients() -> None:
+    assert seen(played("strategy={name: dpsgd}", "task.steps=1")) == {}
+    assert most("strategy={name: dpsgd}", "task.steps=2") == 1
 
 
 def apart(node: Node, training: Training) -> Operation[State]:

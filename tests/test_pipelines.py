@@ -7,6 +7,7 @@ What is not here: what they are held to with all others (`test_every_strategy.py
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,28 @@ def test_every_optimizer_works_on_parts() -> None:
         np.testing.assert_allclose(result.parameters, twin.parameters, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["model_parallel", "gpipe", "pipedream", "spectrain"])
+def test_a_stage_may_be_a_layer_without_parameters(name: str) -> None:
+    """The pool of a cnn has none, and it is a stage of its own on four machines and on five."""
+    image = {"dataset": {"kind": "digits"}, "model": {"kind": "cnn"}, "steps": 2, "batch_size": 2}
+    for nodes in (4, 5):
+        result = simulate(pipeline(name, nodes=nodes, task={**image, "flop_per_sample": None}))
+        assert result.outcome is Outcome.FINISHED
+        assert result.accuracy is not None
+        if name in ("model_parallel", "gpipe"):
+            twin = simulate(pipeline("local", nodes=nodes, task={**image, "flop_per_sample": None}))
+            assert result.parameters is not None
+            assert twin.parameters is not None
+            np.testing.assert_allclose(result.parameters, twin.parameters, rtol=0, atol=1e-5)
+
+
+def test_layers_that_do_not_say_what_they_cost_cost_the_same() -> None:
+    silent = Model(tuple(replace(dense(f"layer{index}", 8, 8), flop=0) for index in range(4)))
+    one, other = (simulate(pipeline("gpipe"), model=model) for model in (silent, None))
+    assert one.virtual_time_ns == other.virtual_time_ns
+    assert simulate(pipeline("gpipe", task={"flop_per_sample": None}), model=silent).outcome is Outcome.FINISHED
+
+
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +274,7 @@ def test_memory_is_counted() -> None:
     assert sizes["model_parallel"]["node0"] == sizes["gpipe"]["node0"] == 2 * numbers + inputs
     assert sizes["pipedream"]["node0"] == 5 * numbers + 4 * inputs
     assert sizes["pipedream"]["node3"] == 2 * numbers + inputs
-    assert sizes["spectrain"]["node0"] == 2 * numbers + 4 * inputs
+    assert sizes["spectrain"]["node0"] == 3 * numbers + 4 * inputs  # the last update is as large as a version
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from ringsim.units import format_duration
 
 DEFINITIONS = {
     "fault tolerance": "The share of its machines, added ones included, whose death for good the training survives: "
-    "any one of them, once, without notice. As the failure policy promises it, to which ringsim monkey holds it; with "
-    "--crashes as it was played: a crash of each in the middle of the run.",
+    "any one of them, once, unannounced, while its connections tell of it by a reset. As the failure policy promises "
+    "it, to which ringsim monkey holds it; with --crashes as it was played: a crash of each in the middle of the run.",
     "data privacy": "1 less the largest part of another's raw gradient that any one machine could see or work out: 0 % "
     "if somebody sees a whole one. It counts whoever plays their part and remembers everything; two who put what they "
     "know together know more. Samples themselves never leave their machine.",

@@ -6,11 +6,11 @@
 Every second worker is active, the others are passive; an active one asks, a passive one answers, so nobody waits in a
 circle (section 4). An active worker sends its parameters to a passive one, drawn anew for each step, and computes
 meanwhile. Nothing changes its own parameters until the mean is back, so the two do have the mean at one moment. A
-passive worker's parameters move while it computes: its gradient is a little stale. It answers 16 times in a gradient,
-where the paper has a thread that answers at once. Cost of a step: the computation, or, if that is longer, the exchange
-2 (path latency + ceil(8 S / bandwidth)) and up to 1/16 of the other's gradient. The dead are asked no more, and nobody
-waits for them; their samples are taken by nobody. Who has no more steps to take answers until no active one is left.
-What is not here: messages to which nobody answers (`gossip.py`).
+passive worker's parameters move while it computes: its gradient is stale by so many averages. It answers 16 times in a
+gradient, where the paper has a thread that answers at once. Cost of a step: the computation, or, if that is longer, the
+exchange 2 (path latency + ceil(8 S / bandwidth)) and up to 1/16 of the other's gradient. The dead are asked no more,
+and nobody waits for them; their samples are taken by nobody. Who has no more steps to take answers until no active one
+is left. What is not here: messages to which nobody answers (`gossip.py`).
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ def active(node: Node, training: Training, group: Group, others: Sequence[str], 
             node.send(other, parameters(state), training.gradient_size_bytes, tag="mine")
         batch = training.begin_step(node, state, group)
         gradient = yield from training.gradient(node, state, batch, group)
+        taken_at = state
         if other is not None:
             state = yield from _averaged(node, training, state, other)
-        state = replicas.updated(node, training, state, gradient.array, group)
+        averages = int(state is not taken_at)
+        state = replicas.updated(node, training, state, gradient.array, group, staleness=averages)
     for name in others:
         node.send(name, None, _DONE_BYTES, tag="done")
     return state
@@ -79,12 +81,13 @@ def passive(node: Node, training: Training, group: Group, others: Sequence[str])
     while not training.is_finished(state):
         batch = training.begin_step(node, state, group)
         gradient = training.deferred_gradient(state, batch)
-        flop = training.flop(batch)
+        flop, meanwhile = training.flop(batch), 0
         for number, (before, after) in enumerate(pairwise(flop * part // _ANSWERS for part in range(_ANSWERS + 1))):
             yield from node.compute(after - before, continues=number > 0)
-            state = _answered(node, training, state, others)
+            state, answers = _answered(node, training, state, others)
+            meanwhile += answers
         taken = training.taken(node, state, batch, group, gradient)
-        state = replicas.updated(node, training, state, taken.array, group)
+        state = replicas.updated(node, training, state, taken.array, group, staleness=meanwhile)
     asking = list(others)
     while asking:
         try:
@@ -96,15 +99,17 @@ def passive(node: Node, training: Training, group: Group, others: Sequence[str])
             asking.remove(message.source)
         else:
             state = _answer(node, training, state, message)
+            state = replicas.averaged(node, training, state, parameters(state), group)
     return state
 
 
-def _answered(node: Node, training: Training, state: State, others: Sequence[str]) -> State:
-    """Answer all who have asked, in rank order."""
+def _answered(node: Node, training: Training, state: State, others: Sequence[str]) -> tuple[State, int]:
+    """Answer all who have asked, in rank order; say how many these were."""
+    answers = 0
     for name in others:
         while (message := node.poll(name, tag="mine")) is not None:
-            state = _answer(node, training, state, message)
-    return state
+            state, answers = _answer(node, training, state, message), answers + 1
+    return state, answers
 
 
 def _answer(node: Node, training: Training, state: State, message: Message) -> State:

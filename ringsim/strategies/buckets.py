@@ -56,8 +56,8 @@ def plan(scenario: Scenario, engine: Engine) -> tuple[Bucket, ...]:
     settings = scenario.strategy
     assert isinstance(settings, BucketedRing), "peer recovery keeps the gradient in one piece"
     layers = [
-        LayerWork(piece.stop - piece.start, layer.flop)
-        for piece, layer in zip(engine.layout.slices, engine.model.layers, strict=True)
+        LayerWork(piece.stop - piece.start, cost)
+        for piece, cost in zip(engine.layout.slices, engine.model.costs, strict=True)
     ]
     most = None if settings.bucket_size is None else max(1, settings.bucket_size // _NUMBER_BYTES)
     longest = None
@@ -108,13 +108,14 @@ def parts(flop: int, buckets: Iterable[Bucket]) -> list[int]:
 
 
 def _readiness(layers: Sequence[LayerWork]) -> list[Fraction]:
-    """Return what share of a step's FLOP is done when each layer's gradient is there, the last layer first."""
-    # Where no layer says what it costs, they are taken to cost the same.
-    costs = [layer.flop for layer in layers] if any(layer.flop for layer in layers) else [1] * len(layers)
-    forward = done = sum(costs)
+    """Return what share of a step's FLOP is done when each layer's gradient is there, the last layer first.
+
+    Some layer must have any: a model gives equal costs where none says (`Model.costs`).
+    """
+    forward = done = sum(layer.flop for layer in layers)
     ready = []
-    for cost in reversed(costs):
-        done += 2 * cost
+    for layer in reversed(layers):
+        done += 2 * layer.flop
         ready.append(Fraction(done, 3 * forward))
     return ready
 

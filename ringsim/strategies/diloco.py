@@ -22,7 +22,7 @@ from ringsim.scenario import DiLoCo, Scenario, worker_names
 from ringsim.strategies import replicas
 from ringsim.strategies.all_reduce import all_reduce
 from ringsim.strategies.local_sgd import steps_alone
-from ringsim.strategies.replicas import parameters, with_parameters
+from ringsim.strategies.replicas import parameters
 from ringsim.strategies.training import Deployment, State, Training
 
 
@@ -46,7 +46,7 @@ def worker(node: Node, training: Training, group: Group, collective: Plan, setti
         change = yield from node.collective(collective, weight * (outer - parameters(state)))
         velocity = momentum * velocity + change
         outer = outer - rate * (change + momentum * velocity)
-        state = with_parameters(training, state, outer)
+        state = replicas.averaged(node, training, state, outer, group)
     return state
 
 

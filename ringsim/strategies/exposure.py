@@ -13,11 +13,12 @@
 and by rule, where a strategy is not listed:
 
     parts of a model    whoever holds a part of the parameters and updates it by itself, a stage or a shard, sees that
-                        part of the gradient over the samples of those who read them; cannot be told if a run is lost
+                        part of the gradient over the samples of those who read them; cannot be told if a run is lost,
+                        or a stage has replicas
     replicas that differ, and your own function
                         whoever was sent as many bytes as a gradient has could have seen one whole, of fewer bytes that
                         part. Parameters count as well: all begin with the same, so the first that a worker passes on
-                        are those less its first gradient
+                        are those less its first gradient (in dpsgd, the second)
 
 It counts what one node could work out that plays its part and remembers everything, in the step in which it sees the
 most, while nobody is missing. Who goes on with fewer sees more: two that are left see each other's whole gradient. A
@@ -50,6 +51,7 @@ from ringsim.scenario import (
     TopK,
     added_machines,
     full_size,
+    rank_names,
     worker_names,
 )
 from ringsim.strategies.all_reduce import all_reduce
@@ -93,12 +95,15 @@ def exposure(scenario: Scenario, strategy: str, traces: Traces) -> Exposure | No
     if strategy in DECLARED and strategy == scenario.strategy.name:
         sight = DECLARED[strategy](scenario)
     elif traces.parts:
+        if _has_replicas(traces.parts):
+            return None
         sight = _of_parts(traces)
     elif traces.sent is not None:
-        sight = _of_bytes(traces.sent, traces)
+        sight = _of_bytes(_with_gradients(strategy, traces), traces)
     else:
         return None
-    return measures.exposure(sight.seen, sight.observers, sight.owners)
+    machines = {rank: host.name for host in scenario.cluster.nodes for rank in rank_names(host)}
+    return measures.exposure(sight.seen, sight.observers, sight.owners, machines)
 
 
 def _local(scenario: Scenario) -> Sight:
@@ -155,6 +160,19 @@ def _of_parts(traces: Traces) -> Sight:
     size = max(stop for _, stop in traces.parts.values())
     seen = {node: dict.fromkeys(traces.readers, (stop - start) / size) for node, (start, stop) in traces.parts.items()}
     return Sight(seen, tuple(dict.fromkeys((*traces.readers, *traces.parts))), traces.readers)
+
+
+def _has_replicas(parts: Mapping[str, Part]) -> bool:
+    """Say whether several nodes have one part: each has only some of the samples, and hears sums of the others."""
+    held = [part for part in parts.values() if part[0] < part[1]]
+    return len(set(held)) < len(held)
+
+
+def _with_gradients(strategy: str, traces: Traces) -> Mapping[tuple[str, str], int]:
+    """Return the bytes in which a gradient may be: what dpsgd's workers send first are the first parameters of all."""
+    assert traces.sent is not None
+    first = traces.gradient_bytes if strategy == "dpsgd" else 0
+    return {pair: max(0, size_bytes - first) for pair, size_bytes in traces.sent.items()}
 
 
 def _of_bytes(sent: Mapping[tuple[str, str], int], traces: Traces) -> Sight:

@@ -59,14 +59,17 @@ def worker(node: Node, training: Training, group: Group, seed: int, probability_
             weight /= 2
             rumor = Rumor(parameters(state), weight)
             node.send(peer, rumor, training.gradient_size_bytes + _WEIGHT_BYTES, tag="rumor")
-    return heard(node, training, state, weight)[0]
+    last, _ = heard(node, training, state, weight)
+    return last if last is state else replicas.averaged(node, training, last, parameters(last), group)
 
 
 def heard(node: Node, training: Training, state: State, weight: float) -> tuple[State, float]:
     """Return the replica with all that has come, and its weight."""
     while (message := node.poll(tag="rumor")) is not None:
         rumor: Rumor = message.payload
-        share = np.float32(rumor.weight / (weight + rumor.weight))
+        total = weight + rumor.weight
+        # Who sends hundreds of times before it hears anything weighs nothing at all; of two such each keeps its own.
+        share = np.float32(rumor.weight / total if total else 0)
         numbers = (np.float32(1) - share) * parameters(state) + share * rumor.numbers
-        state, weight = with_parameters(training, state, numbers), weight + rumor.weight
+        state, weight = with_parameters(training, state, numbers), total
     return state, weight

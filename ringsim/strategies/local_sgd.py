@@ -21,7 +21,7 @@ from ringsim.plan import Plan
 from ringsim.scenario import LocalSgd, Scenario, worker_names
 from ringsim.strategies import replicas
 from ringsim.strategies.all_reduce import all_reduce
-from ringsim.strategies.replicas import parameters, with_parameters
+from ringsim.strategies.replicas import parameters
 from ringsim.strategies.training import Deployment, State, Training
 
 
@@ -40,7 +40,7 @@ def worker(node: Node, training: Training, group: Group, collective: Plan, every
     while not training.is_finished(state):
         state, weight = yield from steps_alone(node, training, state, group, every)
         mean = yield from node.collective(collective, weight * parameters(state))
-        state = with_parameters(training, state, mean)
+        state = replicas.averaged(node, training, state, mean, group)
     return state
 
 

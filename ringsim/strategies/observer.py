@@ -80,7 +80,8 @@ def whole(engine: Engine, states: Mapping[str, State], replicas: Replicas) -> Ve
     parts: dict[int, State] = {}
     for state in states.values():
         assert state.part is not None, "some nodes hold a part, and others all"
-        parts.setdefault(state.part[0], state)
+        if state.part[0] < state.part[1]:  # A layer such as pooling has no parameters, and so may a stage.
+            parts.setdefault(state.part[0], state)
     ordered = [parts[start] for start in sorted(parts)]
     ends = [0, *(state.part[1] for state in ordered if state.part is not None)]
     if sorted(parts) != ends[:-1] or ends[-1] != engine.size:

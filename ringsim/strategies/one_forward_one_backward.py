@@ -50,6 +50,10 @@ class Weights(Protocol):
         """Return what is kept beside the newest."""
         ...
 
+    def remembered_bytes(self) -> int:
+        """Return how much else is kept."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Round:
@@ -114,7 +118,7 @@ def _forward(
         for micro in pipe.mine(pieces):
             parameters = weights.forward(micro.step, state)
             before = [other.micro for other in under_way if other.micro is not None]
-            pipe.keeps(state, list(weights.kept()), [*before, micro])
+            pipe.keeps(state, list(weights.kept()), [*before, micro], weights.remembered_bytes())
             return _UnderWay(one, micro, (yield from pipe.forward(micro, parameters)))
     return _UnderWay(one, None, None)
 

@@ -66,6 +66,10 @@ class Stashed:
         """Return those of all mini-batches under way."""
         return [parameters for _, parameters in self.stash.values()]
 
+    def remembered_bytes(self) -> int:
+        """Return nothing."""
+        return 0
+
 
 @dataclass
 class Newest:
@@ -88,6 +92,10 @@ class Newest:
     def kept(self) -> Iterable[Version]:
         """Return none."""
         return ()
+
+    def remembered_bytes(self) -> int:
+        """Return nothing."""
+        return 0
 
 
 @dataclass
@@ -120,6 +128,10 @@ class InSync:
     def kept(self) -> Iterable[Version]:
         """Return all that mini-batches under way, or to come, may need."""
         return self.versions.values()
+
+    def remembered_bytes(self) -> int:
+        """Return nothing."""
+        return 0
 
     def _entered(self, step: int) -> int:
         """Return after how many updates of the first stage a mini-batch goes forward there."""

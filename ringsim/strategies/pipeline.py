@@ -144,10 +144,10 @@ class Pipe:
 
     def _flop(self, passes: int, micro: Micro) -> int:
         """Return the work of this stage: `passes` of the three parts of the whole, of which the forward pass is one."""
-        layers = self.training.engine.model.layers
+        costs = self.training.engine.model.costs
         total = passes * len(micro.samples) * self.training.engine.flop_per_sample
-        before, after = (sum(layer.flop for layer in layers[:end]) for end in (self.stage.first, self.stage.last))
-        whole = 3 * sum(layer.flop for layer in layers)
+        before, after = (sum(costs[:end]) for end in (self.stage.first, self.stage.last))
+        whole = 3 * sum(costs)
         return total * after // whole - total * before // whole
 
     def added_up(self, step: int, numbers: np.ndarray) -> Operation[np.ndarray]:
@@ -170,13 +170,13 @@ class Pipe:
             self.node, state, gradient, self.group, reports=reports, staleness=staleness, steps=mini_batches
         )
 
-    def keeps(self, state: State, versions: Sequence[Version], pieces: Sequence[Micro]) -> None:
-        """Say how much this stage keeps, if it is more than ever: versions, optimizer, a gradient, and inputs."""
+    def keeps(self, state: State, versions: Sequence[Version], pieces: Sequence[Micro], other_bytes: int = 0) -> None:
+        """Say how much this stage keeps, if it is more than ever: versions, optimizer, gradient, inputs, others."""
         there = {version.id: version for version in (state.model.parameters, *versions)}
         numbers = sum(version.array.nbytes for version in there.values()) + state.model.parameters.array.nbytes
         optimizer = self.training.engine.size_bytes(state.model) - state.model.parameters.array.nbytes
         inputs = self._input_bytes * sum(len(micro.samples) for micro in pieces)
-        size_bytes, peak = numbers + optimizer + inputs, self._peak
+        size_bytes, peak = numbers + optimizer + inputs + other_bytes, self._peak
         if size_bytes > peak.size_bytes or len(there) > peak.versions:
             peak.versions, peak.size_bytes = max(peak.versions, len(there)), max(peak.size_bytes, size_bytes)
             self.node.record("memory", versions=peak.versions, size_bytes=peak.size_bytes)
@@ -233,8 +233,7 @@ def _stage(
     """Take the stage that is this node's, and run."""
     engine = training.engine
     index = _index(stages, node)
-    flop = [layer.flop for layer in engine.model.layers]
-    cuts = balanced(flop, list(map(len, stages))) if layers is None else by_hand(layers)
+    cuts = balanced(engine.model.costs, list(map(len, stages))) if layers is None else by_hand(layers)
     stage = Stage(engine, *cuts[index], rows=-(-engine.rows // pieces))
     group = Group(0, (Member(stages[0][0], 0),))
     whole = training.initial()

@@ -41,7 +41,18 @@ def with_parameters(training: Training, state: State, numbers: np.ndarray) -> St
     return replace(state, model=replace(state.model, parameters=training.engine.share(numbers)))
 
 
-def updated(node: Node, training: Training, state: State, gradient: np.ndarray, group: Group) -> State:
-    """Apply a worker's gradient to its own replica."""
+def averaged(node: Node, training: Training, state: State, numbers: np.ndarray, group: Group) -> State:
+    """Take what an average has come to, and show it: what the last update left is not what training goes on with."""
+    state = with_parameters(training, state, numbers)
+    node.record("average", step=state.step, generation=group.generation)
+    if training.is_due(state) or training.is_finished(state):
+        training.observer.keep(node.name, group.generation, state)
+    return state
+
+
+def updated(
+    node: Node, training: Training, state: State, gradient: np.ndarray, group: Group, staleness: int | None = None
+) -> State:
+    """Apply a worker's gradient to its own replica; staleness: how many averages came since the parameters it is of."""
     batches = [(node.name, state.step)]
-    return training.update_apart(node, state, gradient, group, reports=True, batches=batches)
+    return training.update_apart(node, state, gradient, group, reports=True, batches=batches, staleness=staleness)

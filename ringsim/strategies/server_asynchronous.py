@@ -15,7 +15,8 @@ waits for another: a worker's step takes its computation and 2 (path latency + c
 server's link carries S for each gradient in each direction: if N ceil(8 S / bandwidth) is more, that is what counts.
 
     on_failure: wait      the gate waits for who is dead; its samples go to others as soon as the server hears of it
-    on_failure: timeout   the gate does not count who is lost, or silent for so long while somebody waits
+    on_failure: timeout   the gate does not count who is lost, or silent for so long while somebody waits; others do its
+                          work too, and the first gradient that comes is used
 
 A worker that restarts asks again. The server's death is the end. What is not here: servers that outlive a death.
 """
@@ -146,10 +147,10 @@ def server(
             waits_ns = patience_ns if desk.asking else None
             message = yield from node.receive(tag="request", timeout_ns=waits_ns, expecting=desk.awaited())
         except PeerLost as lost:
-            desk.give_up(lost.peer, counts_on=patience_ns is None)
+            desk.give_up(lost.peer, counts_on=patience_ns is None, may_come=False)
         except ReceiveTimeout:
             for name in desk.awaited():
-                desk.give_up(name, counts_on=False)
+                desk.give_up(name, counts_on=False, may_come=True)
         else:
             ticket = desk.take(message)
             if ticket is not None:
@@ -208,7 +209,7 @@ class Desk:
         self._left_out.pop(name, None)
         self.lives[name] = message.incarnation
         if isinstance(request, Hello):
-            self.tickets.take_back(name)
+            self.tickets.take_back(name, may_come=False)
             self.asking[name] = None
             return None
         if request.asks:
@@ -223,9 +224,12 @@ class Desk:
         self._pulled[name] += 1  # Its own gradient is no news to it.
         return stale
 
-    def give_up(self, name: str, counts_on: bool) -> None:
-        """Somebody is dead, or late: others do its work, and unless we count on its return the gate is without it."""
-        self.tickets.take_back(name)
+    def give_up(self, name: str, counts_on: bool, may_come: bool) -> None:
+        """Somebody is dead, or late: others do its work, and unless we count on its return the gate is without it.
+
+        may_come: it may live, and come with its gradients all the same.
+        """
+        self.tickets.take_back(name, may_come)
         self.asking.pop(name, None)
         if not counts_on:
             self._left_out[name] = None

@@ -2,10 +2,11 @@
 
     stage k of K     forward at  W + (k // 2 + K - 1 - k) d     backward at  W + (k // 2) d
 
-W are the newest weights and d is the last applied update: there the weights will be when the mini-batch is applied, if
-they go on as they did. (The paper has W - s eta v with the momentum-smoothed gradient v; eta v is what the optimizer's
-last update took off.) So the passes of one mini-batch see nearly the same weights at all stages, and no version is
-stashed. What is not here: the order of passes (`one_forward_one_backward.py`).
+W are the newest weights and d is the last applied update: there the weights would be at the update that stage 0 makes
+of the mini-batch, if they went on as they did. (The paper has W - s eta v with the momentum-smoothed gradient v; eta v
+is what the optimizer's last update took off.) So the passes of one mini-batch see nearly the same weights at all
+stages, and no version is stashed; d is as large as one. What is not here: the order of passes
+(`one_forward_one_backward.py`).
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class Predicted:
     def kept(self) -> Iterable[Version]:
         """Return none."""
         return ()
+
+    def remembered_bytes(self) -> int:
+        """Return the size of the last update, which is there from the first one on."""
+        return 0 if self.last is None else self.last.nbytes
 
     def _ahead(self, state: State, updates: int) -> Version:
         parameters = state.model.parameters

@@ -4,8 +4,9 @@
     handed out to           a     b     a     c         whoever asks first
 
 A fast worker computes more of them than a slow one, and each sample of an epoch counts once whoever is slow or dies: a
-ticket that is given back goes to whoever asks next. What is not here: when a worker may have one (`consistency.py`),
-and what it does with it (`server_asynchronous.py`).
+ticket that is taken back goes to whoever asks next, and of two gradients of it the first one to come is used. Several
+at a time are handed out only up to a worker's share of all; what others leave of theirs is handed out one by one. What
+is not here: when a worker may have one (`consistency.py`), and what it does with it (`server_asynchronous.py`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Tickets:
     cursor: Cursor = field(default_factory=Cursor)
     given_back: deque[Ticket] = field(default_factory=deque)
     held: dict[str, dict[int, Ticket]] = field(default_factory=dict)  # by worker and its step
+    late: dict[str, dict[int, Ticket]] = field(default_factory=dict)  # taken back; their gradients may come yet
     begun: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -50,6 +52,8 @@ class Tickets:
     def hand_out(self, worker: str, count: int) -> tuple[Ticket, ...]:
         """Give `worker` up to `count` tickets, of its share of samples each."""
         found: list[Ticket] = []
+        own = self.sampler.steps_at(self.end, tuple(self.sampler.shares)) - self.begun.get(worker, 0)
+        count = min(count, max(1, own))
         while len(found) < count and self.are_left:
             number = self.begun[worker] = self.begun.get(worker, 0) + 1
             cursor, samples = self._next(self.sampler.shares[worker])
@@ -67,13 +71,36 @@ class Tickets:
         self.cursor = self.sampler.moved(cursor, len(samples))
         return cursor, samples
 
-    def take_back(self, worker: str) -> None:
-        """Let others have what `worker` holds."""
-        self.given_back.extend(self.held.pop(worker, {}).values())
+    def take_back(self, worker: str, may_come: bool) -> None:
+        """Let others have what `worker` holds; may_come: it may only be late with the gradients."""
+        taken = self.held.pop(worker, {})
+        self.given_back.extend(taken.values())
+        if may_come:
+            self.late.setdefault(worker, {}).update(taken)
+        else:
+            self.late.pop(worker, None)
 
     def used(self, worker: str, step: int) -> Ticket | None:
-        """Return the ticket of a gradient that has come, which nobody holds any more; None if it was taken back."""
-        return self.held.get(worker, {}).pop(step, None)
+        """Return the ticket of a gradient that has come, which is over now; None if another one was used for it.
+
+        >>> tickets = Tickets(Sampler(seed=7, train_size=4, shares={"a": 2, "b": 2}), Cursor(1, 0))
+        >>> (ticket,) = tickets.hand_out("a", 1)
+        >>> tickets.take_back("a", may_come=True)
+        >>> same = tickets.hand_out("b", 1)[0].samples == ticket.samples
+        >>> same, tickets.used("a", 0) == ticket, tickets.used("b", 0), tickets.holders(["a", "b"])
+        (True, True, None, [])
+        """
+        ticket = self.held.get(worker, {}).pop(step, None) or self.late.get(worker, {}).pop(step, None)
+        if ticket is not None:
+            self._forget(ticket.cursor)
+        return ticket
+
+    def _forget(self, cursor: Cursor) -> None:
+        """Nobody else need compute these samples."""
+        self.given_back = deque(one for one in self.given_back if one.cursor != cursor)
+        for book in (*self.held.values(), *self.late.values()):
+            for step in [step for step, one in book.items() if one.cursor == cursor]:
+                del book[step]
 
     def holders(self, workers: Sequence[str]) -> list[str]:
         """Return who holds any."""

@@ -199,7 +199,7 @@ class SimNode:
                     self.mailbox.check(peer, None)
             return message
 
-        what = "a message" if tag is None else str(tag)
+        what = "a message" if tag is None else _said(tag)
         who = source or ", ".join(expecting) or "anybody"
         message: Message = yield from self.wait(ready, f"{who} ({what})", source, timeout_ns)
         return message
@@ -506,3 +506,12 @@ def _fields(seat: Seat) -> dict[str, Any]:
 
 def _succeed(event: simpy.Event) -> None:
     event.succeed()
+
+
+def _said(tag: Any) -> str:
+    """Return a tag in words.
+
+    >>> _said("request"), _said(("forward", 3, 0)), _said(("sum", 4, ("reduce", 1)))
+    ('request', 'forward 3 0', 'sum 4 reduce 1')
+    """
+    return " ".join(map(_said, tag)) if isinstance(tag, tuple) else str(tag)

@@ -70,6 +70,12 @@ class Model:
         """Work of one sample forward and backward, counted from the layers' shapes: three times the forward pass."""
         return TRAINING_FLOP_PER_FORWARD_FLOP * sum(layer.flop for layer in self.layers)
 
+    @property
+    def costs(self) -> tuple[int, ...]:
+        """Work of each layer beside the others': its FLOP. Where no layer says what it costs, they cost the same."""
+        flop = tuple(layer.flop for layer in self.layers)
+        return flop if any(flop) else (1,) * len(flop)
+
     def init(self, key: jax.Array) -> list[Parameters]:
         """Return fresh parameters, one entry a layer; a layer's draw depends on its index alone, not on its name."""
         # The pinned (partitionable) Threefry gives key `index` whatever the number of keys, and compiles once for all.
