@@ -270,13 +270,16 @@ def _histories(result: Result) -> Iterator[tuple[int, dict[int, int]]]:
 
 def samples_once(result: Result) -> str | None:
     """Each sample of an epoch counts once, or is given up by the policy's own rule."""
-    ledger = _ledger(result)
+    ledger, finishers = _ledger(result), _at_the_end(result)
     taken: dict[int, Counter[int]] = defaultdict(Counter)
     for number, step in enumerate(ledger.history()):
         if step.world_size != len(step.contributors):
             return f"update {number + 1} is of {step.world_size} workers, and {len(step.contributors)} gave a gradient"
         if step.dropped and policy(result) not in MAY_DROP:
             return f"update {number + 1} goes on without the samples of {', '.join(sorted(step.dropped))}"
+        missing = finishers - step.batches.keys() if policy(result) in MAY_LACK else ()
+        if missing:
+            return f"update {number + 1} lacks the samples of {', '.join(sorted(missing))}, who came to the end"
         for samples in step.batches.values():
             taken[step.epoch].update(samples)
     # Epochs before the last are complete; where workers are not in step, only at the end.
@@ -289,11 +292,18 @@ def samples_once(result: Result) -> str | None:
         twice = sorted(sample for sample, times in counts.items() if times > 1)
         if twice:
             return f"epoch {epoch} takes {len(twice)} samples more than once, such as {twice[0]}"
-        lacks = policy(result) in MAY_LACK and any(event.kind == "crash" for event in result.trace)
+        lacks = policy(result) in MAY_LACK and set(result.shares) - finishers
         if epoch < whole and len(counts) != len(everything) and not lacks:
             lost = sorted(set(everything) - set(counts))
             return f"epoch {epoch} is over, and {len(lost)} samples were never taken, such as {lost[0]}"
     return _as_reported(result, ledger)
+
+
+def _at_the_end(result: Result) -> set[str]:
+    """Return who made the last update: who died, stands still or waits for ever did not."""
+    updates = [event for event in result.trace if event.kind == "update"]
+    last = max((event.fields["step"] for event in updates), default=0)
+    return {event.node for event in updates if event.fields["step"] == last}
 
 
 def _as_reported(result: Result, ledger: _Ledger) -> str | None:
