@@ -121,6 +121,7 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
     log.record(played.time_ns, "", "outcome", outcome=str(outcome))
     if parameters is not None:
         log.record(played.time_ns, "", "parameters", sha256=_sha256(parameters))
+    training.observer.end(finished)
     _tell_what_was_seen(training.observer.found(deployment.replicas), log)
     events = log.events()
     rows = accounting.step_rows(events)

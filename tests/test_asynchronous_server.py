@@ -229,13 +229,42 @@ def test_a_timeout_shorter_than_a_step_ends_all_the_same(consistency: dict[str, 
     assert not broken(result)
 
 
+@pytest.mark.parametrize("samples", [96, 100, 42, 68])
 @pytest.mark.parametrize("slack", [0, 3, 10, 1_000_000])
-def test_with_any_slack_workers_that_are_alike_compute_as_much(slack: int) -> None:
-    """Who may run far ahead has its own share of the samples, and not everybody's."""
-    result = simulate(training(served({"kind": "ssp", "slack": slack}), nodes=4, epochs=8))
+def test_with_any_slack_workers_that_are_alike_compute_as_much(slack: int, samples: int) -> None:
+    """Who may run far ahead has its own share of the samples, and not everybody's; what is over is done one by one."""
+    task = {"dataset": {"kind": "synthetic", "samples": samples, "features": 8, "classes": 3}, "epochs": 8}
+    result = simulate(training(served({"kind": "ssp", "slack": slack}), nodes=4, **task))
     steps = [len(begins(result, node.node)) for node in result.nodes]
-    assert max(steps) - min(steps) <= 2
+    assert max(steps) - min(steps) <= 3
     assert sum(steps) == result.steps
+
+
+@pytest.mark.parametrize(
+    ("consistency", "timeout", "speeds", "fault"),
+    [
+        ({"kind": "bounded_delay", "tau": 0}, "700 us", [2, 2, 4], crash("w0", 10_562_541, notice="silence")),
+        ({"kind": "bounded_delay", "tau": 1}, "100 us", [4, 1, 2, 2], crash("w0", 10_631_362, notice="silence")),
+        (
+            {"kind": "bounded_delay", "tau": 0},
+            "700 us",
+            [2, 2, 4],
+            {"kind": "pause", "node": "w0", "at": "10562541 ns", "lasts": "5 s"},
+        ),
+        ({"kind": "ssp", "slack": 2}, "2 ms", [8, 2, 8], crash("w1", 8_200_000, notice="silence")),
+    ],
+    ids=str,
+)
+def test_who_computes_in_vain_and_falls_silent_is_given_up(
+    consistency: dict[str, Any], timeout: str, speeds: list[int], fault: dict[str, Any]
+) -> None:
+    """It holds no samples any more, for a late gradient of them has come; and yet the others wait for it."""
+    nodes = [{"name": f"w{index}", "speed": f"{speed} GFLOP/s"} for index, speed in enumerate(speeds)]
+    strategy = served(consistency, on_failure="timeout", timeout=timeout)
+    result = simulate(training(strategy, nodes=nodes, epochs=5, faults=[fault], max_virtual_time="1 s"))
+    assert result.outcome is Outcome.FINISHED
+    assert sum(epoch.counted for epoch in result.epochs) == 5 * 96
+    assert not broken(result)
 
 
 def test_it_stops_at_its_target_and_evaluates_as_often_as_in_step() -> None:

@@ -79,6 +79,18 @@ ASYNCHRONOUS: dict[str, dict[str, Any]] = {
     "server, bounded delay": {**SERVED, "consistency": {"kind": "bounded_delay", "tau": 2}},
     "server, SSP": {**SERVED, "consistency": {"kind": "ssp", "slack": 2}},
     "server, ASP": {**SERVED, "consistency": "asp"},
+    "server, SSP and timeout": {
+        **SERVED,
+        "on_failure": "timeout",
+        "timeout": "5 ms",
+        "consistency": {"kind": "ssp", "slack": 2},
+    },
+    "server, bounded delay and short timeout": {
+        **SERVED,
+        "on_failure": "timeout",
+        "timeout": "2 ms",
+        "consistency": {"kind": "bounded_delay", "tau": 0},
+    },
     "server, bounded delay and timeout": {
         **SERVED,
         "on_failure": "timeout",
@@ -250,8 +262,31 @@ def disturbed(draw: st.DrawFn) -> Scenario:
     calm = scenario(name)
     moments = st.integers(0, played(name).virtual_time_ns)
     lasting = st.sampled_from(["1 ns", "1 ms", "20 ms", "90 ms", None])
+    speeds = draw(st.none() | st.lists(st.sampled_from([5, 10, 40]), min_size=4, max_size=4))
+    nodes = (
+        4
+        if speeds is None
+        else [{"name": f"node{rank}", "speed": f"{mflop} MFLOP/s"} for rank, mflop in enumerate(speeds)]
+    )
     some = st.lists(moments.flatmap(lambda at_ns: faults_at(calm, at_ns, lasting)), min_size=1, max_size=3)
-    return scenario(name, tuple(draw(some)))
+    return scenario(name, tuple(draw(some)), nodes=nodes)
+
+
+@pytest.mark.parametrize("name", REPLICAS)
+def test_what_it_reports_is_of_those_who_come_to_the_end(name: str) -> None:
+    """Whoever dies shortly before it, in the last average, or while it only answers others."""
+    task = scenario(name).task
+    engine = Engine(task, seed=7, rows=task.batch_size)
+    played_to_the_end = 0
+    for node in ("node0", "node1", "node3"):
+        for part in (80, 90, 97, 99):
+            at = f"{played(name).virtual_time_ns * part // 100} ns"
+            result = simulate(scenario(name, ({"kind": "crash", "node": node, "at": at},)))
+            if result.parameters is not None:
+                played_to_the_end += 1
+                evaluation = engine.evaluate(engine.share(result.parameters))
+                assert (result.loss, result.accuracy) == (evaluation.loss, evaluation.accuracy)
+    assert played_to_the_end
 
 
 @settings(max_examples=25, deadline=None)

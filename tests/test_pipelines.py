@@ -16,6 +16,7 @@ from plain_numpy import Layer, flat, moved, oracle
 from worlds import MS, crash, select, training
 
 from ringsim.errors import ScenarioInvalid
+from ringsim.invariants import broken
 from ringsim.learning.models.layers import dense
 from ringsim.learning.models.model import Model
 from ringsim.result import Outcome, Result
@@ -155,6 +156,22 @@ def test_replicas_of_a_stage_take_mini_batches_in_turn(workers: list[int]) -> No
 
 def of_node(result: Result, number: int) -> list[Event]:
     return select(result.trace, "update", f"node{number}")
+
+
+def test_a_round_has_the_rate_of_its_first_mini_batch() -> None:
+    task = {"learning_rate_scaling": "linear", "warm_up_epochs": 2.0}
+    result = simulate(pipeline("pipedream", workers=[2, 1, 1], task=task))
+    assert not broken(result)
+    rates = [row.learning_rate for row in sorted(result.metrics, key=lambda row: row.step)]
+    twin = [row.learning_rate for row in simulate(pipeline("local", task=task)).metrics]
+    assert rates == [rate if step % 2 == 0 else None for step, rate in enumerate(twin)]
+
+
+def test_a_fault_at_a_step_finds_the_first_worker() -> None:
+    faults = [{"kind": "crash", "node": "node0", "at": {"step": 3}}]
+    layers = {"workers": [2, 1, 1], "micro_batches": 5}
+    scenario = training({"name": "gpipe", **layers}, nodes=4, dataset=EIGHT, model=EQUAL, epochs=2, faults=faults)
+    assert simulate(scenario).outcome is Outcome.LOST
 
 
 def test_replicas_of_a_stage_share_its_work_and_add_up() -> None:

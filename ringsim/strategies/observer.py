@@ -49,6 +49,12 @@ class Observer:
         """Take what a node holds after update `state.step`; the last word counts."""
         self._held.setdefault((generation, state.step), {})[node] = state
 
+    def end(self, finished: Mapping[str, State]) -> None:
+        """Hear who came to the end, and with what: what is seen last is of these, and of nobody who fell out there."""
+        last = max(self._held, default=None)
+        if last is not None and any(state.step == last[1] for state in finished.values()):
+            self._held[last] = dict(finished)
+
     def _place(self, node: str) -> tuple[int, str]:
         return (self._ranks.get(node, len(self._ranks)), node)
 

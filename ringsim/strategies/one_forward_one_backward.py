@@ -114,7 +114,7 @@ def _forward(
 ) -> Operation[_UnderWay]:
     """Send this replica's mini-batch of a round forward."""
     for number, cursor in enumerate(one.cursors):
-        pieces = pipe.begin(one.step + number, cursor)
+        pieces = pipe.begin(one.step + number, cursor, turn=one.step + number)
         for micro in pipe.mine(pieces):
             parameters = weights.forward(micro.step, state)
             before = [other.micro for other in under_way if other.micro is not None]

@@ -82,21 +82,26 @@ class Pipe:
         """Return which replica of a stage takes a piece."""
         return self.stages[index][micro.turn % len(self.stages[index])]
 
-    def begin(self, step: int, cursor: Cursor, pieces: int = 1) -> tuple[Micro, ...]:
-        """Return the pieces of a step's mini-batch; who has the first one at the first stage says that it begins."""
+    def begin(self, step: int, cursor: Cursor, pieces: int = 1, turn: int = 0) -> tuple[Micro, ...]:
+        """Return the pieces of a step's mini-batch, which replicas take by turns from `turn` on.
+
+        Whose turn it is at the first stage says that the step begins.
+        """
         (batch,) = self.training.sampler.batches(cursor, self.group.names)
         total = len(batch.samples)
         ends = [total * number // pieces for number in range(pieces + 1)]
         cuts = [batch.samples[start:stop] for start, stop in pairwise(ends)]
         micros = tuple(
-            Micro(step, number, step * pieces + number, some, len(some) / total)
-            for number, some in enumerate(cuts)
-            if some
+            Micro(step, number, turn + number, some, len(some) / total) for number, some in enumerate(cuts) if some
         )
-        if self.node.name == self._who(0, micros[0]):
+        if self.node.name == self._opens(0, micros):
             samples = [int(sample) for sample in batch.samples]
             self.node.begin_step(step, epoch=cursor.epoch, generation=0, samples=samples)
         return micros
+
+    def _opens(self, index: int, pieces: Sequence[Micro]) -> str:
+        """Return which replica of a stage a step's turns begin with, though its piece may be empty."""
+        return self.stages[index][(pieces[0].turn - pieces[0].number) % len(self.stages[index])]
 
     def forward(self, micro: Micro, parameters: Version) -> Operation[np.ndarray]:
         """Take what comes from the stage before, pass on what comes out; return the inputs, for the way back."""
@@ -156,12 +161,11 @@ class Pipe:
         return total
 
     def tell_loss(self, cursor: Cursor, loss: float, pieces: Sequence[Micro]) -> None:
-        """Tell the mean loss of a step of these pieces, if this is the last stage: who has the first of them does."""
-        first = pieces[0]
-        if self.node.name == self._who(len(self.stages) - 1, first):
+        """Tell the mean loss of a step of these pieces, if this is the last stage: whose turn is the first does."""
+        if self.node.name == self._opens(len(self.stages) - 1, pieces):
             samples = sum(len(micro.samples) for micro in pieces)
-            about = {"step": first.step, "epoch": cursor.epoch, "generation": 0, "samples": samples}
-            self.node.record("loss", **about, loss=loss, worker=self._who(0, first))
+            about = {"step": pieces[0].step, "epoch": cursor.epoch, "generation": 0, "samples": samples}
+            self.node.record("loss", **about, loss=loss, worker=self._opens(0, pieces))
 
     def updated(self, state: State, gradient: np.ndarray, staleness: int | None = None, mini_batches: int = 1) -> State:
         """Apply the gradient of a step, or of several at once, to the stage's parameters."""

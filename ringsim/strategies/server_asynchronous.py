@@ -139,8 +139,8 @@ def server(
     node: Node, training: Training, rule: Rule, patience_ns: int | None, updating_takes_time: bool
 ) -> Operation[State]:
     """Apply each gradient as it comes, and answer whoever may go on."""
-    tickets, held = _opening(training, rule)
-    desk = Desk(tickets, rule, training.workers, with_work=[name for name, some in held.items() if some])
+    tickets, _ = _opening(training, rule)
+    desk = Desk(tickets, rule, training.workers)
     state = training.initial()
     while not is_over(training, state):
         try:
@@ -180,12 +180,11 @@ def _updated(node: Node, training: Training, state: State, message: Message, tic
 
 @dataclass
 class Desk:
-    """What the server knows of its workers. with_work: those who hold tickets at first."""
+    """What the server knows of its workers."""
 
     tickets: Tickets
     rule: Rule
     workers: Sequence[str]
-    with_work: Sequence[str]
     asking: dict[str, None] = field(default_factory=dict)
     lives: dict[str, int] = field(default_factory=dict)
     _finished: dict[str, int] = field(default_factory=dict)
@@ -198,8 +197,8 @@ class Desk:
         self.lives = dict.fromkeys(self.workers, 0)
 
     def awaited(self) -> list[str]:
-        """Return whose gradients are still to come."""
-        return self.tickets.holders(self.workers)
+        """Return who is still to push or to ask, of those whom we count on."""
+        return [name for name in self.workers if name not in self.asking and name not in self._left_out]
 
     def take(self, message: Message) -> Ticket | None:
         """Take a request; return the ticket whose gradient it brings, if that is wanted."""

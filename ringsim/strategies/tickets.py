@@ -12,7 +12,6 @@ is not here: when a worker may have one (`consistency.py`), and what it does wit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ringsim.learning.sampler import Batch, Cursor, Sampler
@@ -45,6 +44,10 @@ class Tickets:
     begun: dict[str, int] = field(default_factory=dict)
 
     @property
+    def _samples(self) -> int:
+        return self.end.epoch * self.sampler.train_size + self.end.position
+
+    @property
     def are_left(self) -> bool:
         """Whether there is anything to hand out."""
         return bool(self.given_back) or self.cursor < self.end
@@ -52,8 +55,8 @@ class Tickets:
     def hand_out(self, worker: str, count: int) -> tuple[Ticket, ...]:
         """Give `worker` up to `count` tickets, of its share of samples each."""
         found: list[Ticket] = []
-        own = self.sampler.steps_at(self.end, tuple(self.sampler.shares)) - self.begun.get(worker, 0)
-        count = min(count, max(1, own))
+        own = -(-self._samples // sum(self.sampler.shares.values()))  # of its share of samples each
+        count = min(count, max(1, own - self.begun.get(worker, 0)))
         while len(found) < count and self.are_left:
             number = self.begun[worker] = self.begun.get(worker, 0) + 1
             cursor, samples = self._next(self.sampler.shares[worker])
@@ -87,8 +90,8 @@ class Tickets:
         >>> (ticket,) = tickets.hand_out("a", 1)
         >>> tickets.take_back("a", may_come=True)
         >>> same = tickets.hand_out("b", 1)[0].samples == ticket.samples
-        >>> same, tickets.used("a", 0) == ticket, tickets.used("b", 0), tickets.holders(["a", "b"])
-        (True, True, None, [])
+        >>> same, tickets.used("a", 0) == ticket, tickets.used("b", 0)
+        (True, True, None)
         """
         ticket = self.held.get(worker, {}).pop(step, None) or self.late.get(worker, {}).pop(step, None)
         if ticket is not None:
@@ -101,7 +104,3 @@ class Tickets:
         for book in (*self.held.values(), *self.late.values()):
             for step in [step for step, one in book.items() if one.cursor == cursor]:
                 del book[step]
-
-    def holders(self, workers: Sequence[str]) -> list[str]:
-        """Return who holds any."""
-        return [worker for worker in workers if self.held.get(worker)]

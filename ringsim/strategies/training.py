@@ -168,8 +168,8 @@ class Training:
 
         group: who the step's samples were cut among. batches: whose samples the gradient is of, each (worker, step of
         that worker), if not those of the whole group in this step; the rate follows these workers. staleness: how many
-        updates old the parameters were at which it was taken. steps: of how many steps this is the update. What is due
-        is not evaluated, but shown to the observer.
+        updates old the parameters were at which it was taken. steps: of how many steps this is the update; the rate is
+        the first one's. What is due is not evaluated, but shown to the observer.
         """
         fields: dict[str, object] = {"world_size": len(group.members) if batches is None else len(batches)}
         whose = group
@@ -180,10 +180,10 @@ class Training:
             fields["staleness"] = staleness
         rate = self.learning_rate(state, whose)
         model = self.engine.update(state.model, gradient, rate)
-        for _ in range(steps):
+        for number in range(steps):
             cursor = self.sampler.after(state.cursor, group.names)
             state = State(state.step + 1, cursor, model, part=state.part)
-            _tell_update(node, state, group, rate, reports, fields)
+            _tell_update(node, state, group, rate, reports and number == 0, fields)
             if self.is_due(state) or self.is_finished(state):
                 self.observer.keep(node.name, group.generation, state)
         return state
