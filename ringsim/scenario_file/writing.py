@@ -170,7 +170,8 @@ _SEVERAL = """\
   # parameter_server, consistency: bsp (workers in step, the default), {kind: bounded_delay, tau: 2} (nearly in step),
   # {kind: ssp, slack: 2} (the same, and from copies that may be so old) or asp (nobody waits)
   # model_parallel, gpipe (micro_batches: 4, workers: [2, 1, 1]), pipedream (workers, stashing: false,
-  # vertical_sync: true, drain: epoch) and spectrain (drain) give each worker some of the model's layers, such as layers: [1, 1, 2, 1]
+  # vertical_sync: true, drain: epoch) and spectrain (drain) give each worker some of the model's layers, such as
+  # layers: [1, 1, 2, 1]
   # local_sgd (average_every: 4 steps) and diloco (average_every, outer_learning_rate: 0.7, outer_momentum: 0.9) average
   # now and then; dpsgd (graph: ring, line, star or full; or edges: [[node0, node1], ...]; timeout), gossip
   # (probability: 25 %) and adpsgd average with neighbours, and each worker has parameters of its own
