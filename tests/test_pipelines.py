@@ -395,6 +395,7 @@ def test_a_dead_stage_is_the_end(name: str) -> None:
         (pipeline("gpipe", workers=[2, 1]), "strategy.workers", "must add up to 4, the number of workers, not to 3"),
         (pipeline("pipedream", layers=[1, 1, 1, 2]), "strategy.layers", "not [1, 1, 1, 2], which is 4 and 5"),
         (pipeline("pipedream", vertical_sync=True, stashing=False), "strategy.vertical_sync", "stashing: false"),
+        (pipeline("pipedream", workers=[]), "strategy.workers", "must add up to 4, the number of workers, not to 0"),
         (pipeline("pipedream", vertical_sync=True, workers=[3, 1]), "strategy.vertical_sync", "leave it or workers"),
         (
             pipeline("pipedream", workers=[2, 1]),

@@ -208,7 +208,8 @@ def _check_stages(scenario: Scenario, layers: int) -> Iterator[Conflict]:
     if not isinstance(strategy, Pipelined):
         return
     here, nodes, model = ("strategy", "layers"), ("cluster", "nodes"), ("task", "model")
-    replicas = strategy.workers if isinstance(strategy, GPipe | PipeDream) and strategy.workers else (1,) * workers
+    given = strategy.workers if isinstance(strategy, GPipe | PipeDream) else None
+    replicas = (1,) * workers if given is None else given
     stages = len(replicas)
     if sum(replicas) != workers:
         path = ("strategy", "workers")
@@ -228,7 +229,7 @@ def _check_stages(scenario: Scenario, layers: int) -> Iterator[Conflict]:
         sentence = "keeps old weights at every stage, and stashing: false keeps none; leave one of them out"
         path = ("strategy", "vertical_sync")
         yield Conflict(path, sentence, (path, ("strategy", "stashing")))
-    if isinstance(strategy, PipeDream) and strategy.vertical_sync and max(replicas) > 1:
+    if isinstance(strategy, PipeDream) and strategy.vertical_sync and max(replicas, default=1) > 1:
         sentence = (
             "counts updates, and a stage of several workers makes fewer of them than the others; "
             "leave it or workers out"

@@ -13,7 +13,7 @@ when it comes. The samples of the dead are taken by nobody. What is not here: be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -33,13 +33,18 @@ def deploy(scenario: Scenario) -> Deployment:
     """Put a worker on every rank of the cluster."""
     settings, names = scenario.strategy, worker_names(scenario)
     assert isinstance(settings, DPsgd)
-    by_hand = None if settings.edges is None else [(one, other) for one, other in settings.edges]
-    edges = edges_of(settings.graph, names) if by_hand is None else by_hand
     weights = {
         name: {other: np.float32(weight) for other, weight in row.items()}
-        for name, row in metropolis_hastings(edges, names).items()
+        for name, row in metropolis_hastings(edges(settings, names), names).items()
     }
     return replicas.deploy(scenario, partial(worker, weights=weights, timeout_ns=settings.timeout))
+
+
+def edges(settings: DPsgd, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of neighbours: those given by hand, or of the graph."""
+    if settings.edges is None:
+        return edges_of(settings.graph, names)
+    return [(one, other) for one, other in settings.edges]
 
 
 def worker(node: Node, training: Training, group: Group, weights: Weights, timeout_ns: int | None) -> Operation[State]:

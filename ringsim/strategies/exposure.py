@@ -9,6 +9,8 @@
                         worker learns the mean of a step, and of two that are in it each finds the other's; not in step,
                         who pulls after a single update of another's has found that one. The servers of a chain but the
                         first hear of means only, unless pushes are what is replicated
+    dpsgd               neighbours: what all send first are the parameters that all begin with, and what they send
+                        next tells of their first gradients. Of a single step nobody sees anything
 
 and by rule, where a strategy is not listed:
 
@@ -18,7 +20,7 @@ and by rule, where a strategy is not listed:
     replicas that differ, and your own function
                         whoever was sent as many bytes as a gradient has could have seen one whole, of fewer bytes that
                         part. Parameters count as well: all begin with the same, so the first that a worker passes on
-                        are those less its first gradient (in dpsgd, the second)
+                        are those less its first gradient
 
 It counts what one node could work out that plays its part and remembers everything, in the step in which it sees the
 most, while nobody is missing. Who goes on with fewer sees more: two that are left see each other's whole gradient. A
@@ -43,6 +45,7 @@ from ringsim.scenario import (
     Bsp,
     Compression,
     DiLoCo,
+    DPsgd,
     LocalSgd,
     Qsgd,
     RingPeerRecovery,
@@ -51,10 +54,12 @@ from ringsim.scenario import (
     TopK,
     added_machines,
     full_size,
+    planned_steps,
     rank_names,
     worker_names,
 )
 from ringsim.strategies.all_reduce import all_reduce
+from ringsim.strategies.dpsgd import edges
 from ringsim.strategies.ring import shares_in_ring_order
 
 MOST_NODES = 64  # With more, playing the algebra would take longer than a short run.
@@ -99,7 +104,7 @@ def exposure(scenario: Scenario, strategy: str, traces: Traces) -> Exposure | No
             return None
         sight = _of_parts(traces)
     elif traces.sent is not None:
-        sight = _of_bytes(_with_gradients(strategy, traces), traces)
+        sight = _of_bytes(traces.sent, traces)
     else:
         return None
     machines = {rank: host.name for host in scenario.cluster.nodes for rank in rank_names(host)}
@@ -148,6 +153,16 @@ def _parameter_server(scenario: Scenario) -> Sight:
     return Sight(seen, (*workers, *added), workers)
 
 
+def _neighbours(scenario: Scenario) -> Sight:
+    settings, workers = scenario.strategy, tuple(worker_names(scenario))
+    assert isinstance(settings, DPsgd)
+    near: dict[str, dict[str, float]] = {worker: {} for worker in workers}
+    if planned_steps(scenario) > 1:
+        for one, other in edges(settings, workers):
+            near[one][other] = near[other][one] = 1.0
+    return Sight(near, workers, workers)
+
+
 def _known(plan: Plan, members: Sequence[str]) -> Seen:
     known = knowledge(plan, len(members))
     return {
@@ -168,13 +183,6 @@ def _has_replicas(parts: Mapping[str, Part]) -> bool:
     return len(set(held)) < len(held)
 
 
-def _with_gradients(strategy: str, traces: Traces) -> Mapping[tuple[str, str], int]:
-    """Return the bytes in which a gradient may be: what dpsgd's workers send first are the first parameters of all."""
-    assert traces.sent is not None
-    first = traces.gradient_bytes if strategy == "dpsgd" else 0
-    return {pair: max(0, size_bytes - first) for pair, size_bytes in traces.sent.items()}
-
-
 def _of_bytes(sent: Mapping[tuple[str, str], int], traces: Traces) -> Sight:
     seen: dict[str, dict[str, float]] = {}
     for (source, target), size_bytes in sent.items():
@@ -188,4 +196,5 @@ DECLARED: dict[str, Callable[[Scenario], Sight]] = {
     "local_sgd": _all_reduce,
     "diloco": _all_reduce,
     "parameter_server": _parameter_server,
+    "dpsgd": _neighbours,
 }

@@ -65,11 +65,13 @@ class _Round:
 
 @dataclass(frozen=True)
 class _UnderWay:
-    """A round of which this replica's mini-batch went forward and has not come back; it may have none in the last."""
+    """A round of which this replica's mini-batch went forward and has not come back.
+
+    mine: that mini-batch, and the inputs of its pass; None if the last round has none for it.
+    """
 
     of: _Round
-    micro: Micro | None
-    inputs: np.ndarray | None
+    mine: tuple[Micro, np.ndarray] | None
 
 
 def train(pipe: Pipe, state: State, weights: Weights, drain: Drain) -> Operation[State]:
@@ -113,26 +115,28 @@ def _forward(
     pipe: Pipe, state: State, weights: Weights, one: _Round, under_way: Sequence[_UnderWay]
 ) -> Operation[_UnderWay]:
     """Send this replica's mini-batch of a round forward."""
-    for number, cursor in enumerate(one.cursors):
-        pieces = pipe.begin(one.step + number, cursor, turn=one.step + number)
-        for micro in pipe.mine(pieces):
-            parameters = weights.forward(micro.step, state)
-            before = [other.micro for other in under_way if other.micro is not None]
-            pipe.keeps(state, list(weights.kept()), [*before, micro], weights.remembered_bytes())
-            return _UnderWay(one, micro, (yield from pipe.forward(micro, parameters)))
-    return _UnderWay(one, None, None)
+    steps = enumerate(one.cursors, one.step)
+    mini_batches = [micro for step, cursor in steps for micro in pipe.begin(step, cursor, turn=step)]
+    if not (mine := pipe.mine(mini_batches)):
+        return _UnderWay(one, None)
+    (micro,) = mine
+    parameters = weights.forward(micro.step, state)
+    before = [other.mine[0] for other in under_way if other.mine is not None]
+    pipe.keeps(state, list(weights.kept()), [*before, micro], weights.remembered_bytes())
+    return _UnderWay(one, (micro, (yield from pipe.forward(micro, parameters))))
 
 
 def _backward(pipe: Pipe, state: State, weights: Weights, one: _UnderWay) -> Operation[tuple[np.ndarray, int | None]]:
     """Take this replica's mini-batch back; return the mean gradient of the round, and how old its weights were."""
-    gradient, staleness = np.zeros(len(state.model.parameters.array), np.float32), None
-    if one.micro is not None and one.inputs is not None:
-        parameters, staleness = weights.backward(one.micro.step, state)
-        gradient, loss = yield from pipe.backward(one.micro, parameters, one.inputs)
-        pipe.tell_loss(one.of.cursors[one.micro.step - one.of.step], loss, [one.micro])
+    gradient, staleness, samples = np.zeros(len(state.model.parameters.array), np.float32), None, 0
+    if one.mine is not None:
+        micro, inputs = one.mine
+        samples = len(micro.samples)
+        parameters, staleness = weights.backward(micro.step, state)
+        gradient, loss = yield from pipe.backward(micro, parameters, inputs)
+        pipe.tell_loss(one.of.cursors[micro.step - one.of.step], loss, [micro])
     if len(pipe.replicas) > 1:
         batches = [pipe.training.sampler.batches(cursor, pipe.group.names)[0] for cursor in one.of.cursors]
-        mine = 0 if one.micro is None else len(one.micro.samples)
-        share = np.float32(mine / sum(len(batch.samples) for batch in batches))
+        share = np.float32(samples / sum(len(batch.samples) for batch in batches))
         gradient = yield from pipe.added_up(one.of.step, gradient * share)
     return gradient, staleness

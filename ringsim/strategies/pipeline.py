@@ -168,11 +168,13 @@ class Pipe:
             self.node.record("loss", **about, loss=loss, worker=self._opens(0, pieces))
 
     def updated(self, state: State, gradient: np.ndarray, staleness: int | None = None, mini_batches: int = 1) -> State:
-        """Apply the gradient of a step, or of several at once, to the stage's parameters."""
-        reports = self.node.name == self.stages[0][0]
-        return self.training.update_apart(
-            self.node, state, gradient, self.group, reports=reports, staleness=staleness, steps=mini_batches
-        )
+        """Apply the gradient of a step, or the mean one of several at the first one's rate, to the stage."""
+        training, reports = self.training, self.node.name == self.stages[0][0]
+        state = training.update_apart(self.node, state, gradient, self.group, reports=reports, staleness=staleness)
+        fields = {} if staleness is None else {"staleness": staleness}
+        for _ in range(mini_batches - 1):
+            state = training.goes_on(self.node, state, self.group, world_size=1, **fields)
+        return state
 
     def keeps(self, state: State, versions: Sequence[Version], pieces: Sequence[Micro], other_bytes: int = 0) -> None:
         """Say how much this stage keeps, if it is more than ever: versions, optimizer, gradient, inputs, others."""
@@ -214,7 +216,7 @@ def deploy(scenario: Scenario, run: Worker, pieces: int = 1, replicas: Sequence[
     """
     names, settings = worker_names(scenario), scenario.strategy
     assert isinstance(settings, Pipelined)
-    ends = list(accumulate(replicas or [1] * len(names)))
+    ends = list(accumulate([1] * len(names) if replicas is None else replicas))
     stages = tuple(tuple(names[start:end]) for start, end in pairwise([0, *ends]))
     work = partial(_stage, run=run, stages=stages, layers=settings.layers, pieces=pieces)
     roles = [Role(name, work) for name in names]

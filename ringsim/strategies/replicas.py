@@ -45,8 +45,7 @@ def averaged(node: Node, training: Training, state: State, numbers: np.ndarray, 
     """Take what an average has come to, and show it: what the last update left is not what training goes on with."""
     state = with_parameters(training, state, numbers)
     node.record("average", step=state.step, generation=group.generation)
-    if training.is_due(state) or training.is_finished(state):
-        training.observer.keep(node.name, group.generation, state)
+    training.show(node, state, group)
     return state
 
 

@@ -162,14 +162,12 @@ class Training:
         reports: bool,
         batches: Sequence[tuple[str, int]] | None = None,
         staleness: int | None = None,
-        steps: int = 1,
     ) -> State:
         """Apply a gradient to what only this node holds: a replica of its own, or a part of the parameters.
 
         group: who the step's samples were cut among. batches: whose samples the gradient is of, each (worker, step of
         that worker), if not those of the whole group in this step; the rate follows these workers. staleness: how many
-        updates old the parameters were at which it was taken. steps: of how many steps this is the update; the rate is
-        the first one's. What is due is not evaluated, but shown to the observer.
+        updates old the parameters were at which it was taken. What is due is not evaluated, but shown to the observer.
         """
         fields: dict[str, object] = {"world_size": len(group.members) if batches is None else len(batches)}
         whose = group
@@ -178,15 +176,22 @@ class Training:
             whose = Group(group.generation, tuple(Member(name, 0) for name, _ in batches))
         if staleness is not None:
             fields["staleness"] = staleness
-        rate = self.learning_rate(state, whose)
-        model = self.engine.update(state.model, gradient, rate)
-        for number in range(steps):
-            cursor = self.sampler.after(state.cursor, group.names)
-            state = State(state.step + 1, cursor, model, part=state.part)
-            _tell_update(node, state, group, rate, reports and number == 0, fields)
-            if self.is_due(state) or self.is_finished(state):
-                self.observer.keep(node.name, group.generation, state)
+        cursor = self.sampler.after(state.cursor, group.names)
+        state = self.applied(node, state, gradient, group, cursor, reports=reports, whose=whose, **fields)
+        self.show(node, state, group)
         return state
+
+    def goes_on(self, node: Node, state: State, group: Group, **fields: object) -> State:
+        """Say that an update is of the next step too: the parameters after that one are these."""
+        state = replace(state, step=state.step + 1, cursor=self.sampler.after(state.cursor, group.names))
+        node.record("update", step=state.step, generation=group.generation, **fields)
+        self.show(node, state, group)
+        return state
+
+    def show(self, node: Node, state: State, group: Group) -> None:
+        """Show the observer what this node holds, if that is due."""
+        if self.is_due(state) or self.is_finished(state):
+            self.observer.keep(node.name, group.generation, state)
 
     def applied(
         self,
@@ -204,7 +209,9 @@ class Training:
         rate = self.learning_rate(state, whose)
         model = self.engine.update(state.model, gradient, rate)
         state = State(state.step + 1, cursor, model, part=state.part)
-        _tell_update(node, state, group, rate, reports, fields)
+        node.record("update", step=state.step, generation=group.generation, **fields)
+        if reports:
+            node.record("rate", step=state.step, generation=group.generation, learning_rate=rate)
         return state
 
     def own_write(self, state: State, gradient: np.ndarray, group: Group) -> State:
@@ -280,15 +287,6 @@ class Training:
             return False
         accuracy = self.engine.evaluate(state.model.parameters).accuracy
         return bool(round(accuracy * _MILLION, 3) >= target_ppm)
-
-
-def _tell_update(
-    node: Node, state: State, group: Group, rate: float, reports: bool, fields: Mapping[str, object]
-) -> None:
-    """Say that a node holds the parameters after an update."""
-    node.record("update", step=state.step, generation=group.generation, **fields)
-    if reports:
-        node.record("rate", step=state.step, generation=group.generation, learning_rate=rate)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import simpy
@@ -25,6 +24,7 @@ from ringsim.world.heartbeat import Detector
 from ringsim.world.mailbox import Mailbox
 from ringsim.world.seat import Seat
 from ringsim.world.sharing import Task
+from ringsim.world.started import Started
 
 if TYPE_CHECKING:
     from ringsim.world.stage import Stage
@@ -51,7 +51,7 @@ class SimNode:
         self._world = world
         self._stage: Stage | None = None
         self._sequence = -1  # the collective started last in this group
-        self._started: deque[_Started] = deque()  # the first of them is being played
+        self._started: deque[Started] = deque()  # the first of them is being played
         self.seats: dict[Conversation, Seat] = {}
         self._early: dict[Conversation, list[Message]] = {}  # for collectives that it has not entered
         self._approaching: dict[Conversation, int] = {}  # ... and how many are on their way
@@ -241,10 +241,10 @@ class SimNode:
     def collective(self, plan: Plan, buffer: Any) -> Operation[Any]:
         return (yield from self.start(plan, buffer).result())
 
-    def start(self, plan: Plan, buffer: Any) -> _Started:
+    def start(self, plan: Plan, buffer: Any) -> Started:
         assert self._stage is not None or self._broken_by is not None, f"{self.name} is in no group"
         self._sequence += 1
-        started = _Started(self, plan, buffer, self._sequence, self.clock.event())
+        started = Started(self, plan, buffer, self._sequence, self.clock.event())
         if self._broken_by is not None:
             started.fail(self._broken_by)
             return started
@@ -253,7 +253,7 @@ class SimNode:
             self._enter(started)
         return started
 
-    def _enter(self, started: _Started) -> None:
+    def _enter(self, started: Started) -> None:
         """Play a collective, in which all others before it are done here."""
         assert self._stage is not None, f"{self.name} is in no group"
         seat = Seat(self, self._stage, started.sequence, started.plan, started.buffer)
@@ -478,26 +478,6 @@ class SimNode:
     def record(self, kind: str, **fields: Any) -> None:
         if self.alive:
             self._world.trace.record(self.now_ns, self.name, kind, **fields)
-
-
-@dataclass(eq=False)
-class _Started:
-    """The handle of a collective. Implements `ringsim.node.Started`."""
-
-    node: SimNode
-    plan: Plan
-    buffer: Any
-    sequence: int
-    done: simpy.Event
-
-    def result(self) -> Operation[Any]:
-        return (yield self.done)
-
-    def fail(self, error: NodeError) -> None:
-        """It comes to nothing."""
-        self.done.fail(error)
-        # Who started it learns of it when it asks for the result; SimPy is not to complain before.
-        self.done.defused = True
 
 
 def _fields(seat: Seat) -> dict[str, Any]:
