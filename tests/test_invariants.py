@@ -666,3 +666,15 @@ def test_spares_are_no_help_if_the_first_ring_dies_before_it_hears_of_itself() -
     assert result.outcome is Outcome.LOST
     assert not any(event.kind == "world" for event in result.trace)
     assert not broken(result)
+
+
+def test_only_who_falls_out_may_leave_its_samples_out() -> None:
+    """A dead neighbour's are missing by right; those of one who goes on to the end are not."""
+    crashed = {"kind": "crash", "node": "node2", "at": "4 ms"}
+    result = simulate(training("dpsgd", nodes=4, steps=6, faults=[crashed]))
+    assert result.outcome is Outcome.FINISHED
+    assert not broken(result)
+    hidden = [event for event in result.trace if not (event.kind == "update" and event.node == "node1")]
+    last = next(event for event in reversed(result.trace) if event.kind == "update" and event.node == "node1")
+    forged = dataclasses.replace(result, trace=tuple(sorted([*hidden, last], key=lambda event: event.time_ns)))
+    assert broken(forged)["samples_once"] == "update 1 lacks the samples of node1, who came to the end"
