@@ -20,6 +20,7 @@ from ringsim.scenario import Cnn, Mlp, Softmax, Task, layer_count
 from ringsim.strategies.partition import balanced, by_hand
 
 SAMPLES = (3, 1, 4, 15, 9)
+EPOCH = 2  # names what dropout draws
 ROWS = 6
 TASKS = {
     "mlp": Task(steps=1, model=Mlp(kind="mlp", hidden=(16, 12, 8))),
@@ -35,11 +36,11 @@ def pieces(task: Task, cut: list[tuple[int, int]]) -> tuple[np.ndarray, float]:
     parts = [engine.share(whole[stage.part]) for stage in stages]
     inputs = [stages[0].samples(SAMPLES)]
     for stage, part in itertools.islice(zip(stages, parts, strict=True), len(stages) - 1):
-        inputs.append(stage.forward(part, inputs[-1]))
-    loss, gradient, above = stages[-1].backward_from_labels(parts[-1], inputs[-1], SAMPLES, weight=1.0)
+        inputs.append(stage.forward(part, inputs[-1], SAMPLES, EPOCH))
+    loss, gradient, above = stages[-1].backward_from_labels(parts[-1], inputs[-1], SAMPLES, EPOCH, weight=1.0)
     gradients = [gradient]
     for stage, part, given_to in reversed(list(zip(stages, parts, inputs, strict=True))[:-1]):
-        gradient, above = stage.backward(part, given_to, above)
+        gradient, above = stage.backward(part, given_to, SAMPLES, EPOCH, above)
         gradients.append(gradient)
     return np.concatenate(gradients[::-1]), loss
 
@@ -58,7 +59,7 @@ def pieces(task: Task, cut: list[tuple[int, int]]) -> tuple[np.ndarray, float]:
 def test_stages_together_have_the_gradient_of_the_whole(name: str, sizes: tuple[int, ...]) -> None:
     task = TASKS[name]
     engine = Engine(task, seed=3, rows=ROWS)
-    expected = engine.gradient(engine.initial().parameters, SAMPLES).value()
+    expected = engine.gradient(engine.initial().parameters, SAMPLES, EPOCH).value()
     gradient, loss = pieces(task, by_hand(sizes))
     np.testing.assert_allclose(gradient, expected.array, rtol=0, atol=1e-5)
     assert loss == pytest.approx(expected.loss, abs=1e-5)
@@ -72,7 +73,7 @@ def test_padding_is_no_sample() -> None:
     losses, gradients = [], []
     for rows in (len(SAMPLES), 64):
         stage = Stage(engine, 0, 4, rows)
-        loss, gradient, _ = stage.backward_from_labels(part, stage.samples(SAMPLES), SAMPLES, weight=1.0)
+        loss, gradient, _ = stage.backward_from_labels(part, stage.samples(SAMPLES), SAMPLES, EPOCH, weight=1.0)
         losses.append(loss)
         gradients.append(gradient)
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)

@@ -128,6 +128,7 @@ class Engine:
         told: int | None = task.flop_per_sample
         self.flop_per_sample: int = self.model.flop_per_sample if told is None else told
         self._seed = seed
+        self.noise_key = words(seed, "noise").view(np.uint32)
         self._hold = hold
         self._is_large = rows * self.model.flop_per_sample >= SIDE_BY_SIDE_FLOP
         self._functions = _functions(
@@ -143,7 +144,7 @@ class Engine:
         # What is alive and may be asked for again. Nothing here keeps a result alive but `_recent`; `hold` may.
         self._by_fingerprint: WeakValueDictionary[int, Version] = WeakValueDictionary()
         self._recent: deque[Version] = deque(maxlen=KEPT_GRADIENTS)
-        self._gradients: WeakValueDictionary[tuple[int, tuple[int, ...]], Deferred] = WeakValueDictionary()
+        self._gradients: WeakValueDictionary[tuple[int, tuple[int, ...], int], Deferred] = WeakValueDictionary()
         self._updates: WeakValueDictionary[tuple[int, int, int, float], ModelState] = WeakValueDictionary()
         self._evaluations: WeakKeyDictionary[Version, Evaluation] = WeakKeyDictionary()
 
@@ -220,24 +221,25 @@ class Engine:
 
     # --- gradients ----------------------------------------------------------------------------------------------------
 
-    def gradient(self, parameters: Version, samples: Sequence[int]) -> Deferred:
+    def gradient(self, parameters: Version, samples: Sequence[int], epoch: int = 0) -> Deferred:
         """Start computing the mean gradient over training samples, named by index, and return it as a promise.
 
-        No samples give zeros and a loss of 0.0. Ask for all workers first and take the values later: those of a large
-        model are computed side by side. Raises ValueError for more samples than `rows`, IndexError for one that does
-        not exist.
+        What a model with dropout draws for a sample belongs to (seed, epoch, sample, layer): whoever computes it, and
+        however often, draws the same. No samples give zeros and a loss of 0.0. Ask for all workers first and take the
+        values later: those of a large model are computed side by side. Raises ValueError for more samples than `rows`,
+        IndexError for one that does not exist.
         """
-        asked = (parameters.id, tuple(samples))
+        asked = (parameters.id, tuple(samples), epoch if self.model.draws else 0)
         if not self.share_replicas:
-            return self._start(parameters, asked[1])
+            return self._start(parameters, *asked[1:])
         promise = self._gradients.get(asked)
         if promise is None:
-            promise = self._gradients[asked] = self._start(parameters, asked[1])
+            promise = self._gradients[asked] = self._start(parameters, *asked[1:])
         if self._hold is not None:
             self._hold(promise, 4 * self.size)
         return promise
 
-    def _start(self, parameters: Version, samples: tuple[int, ...]) -> Deferred:
+    def _start(self, parameters: Version, samples: tuple[int, ...], epoch: int) -> Deferred:
         if not samples:
             nothing = Gradient(_read_only(np.zeros(self.size, np.float32)), 0.0)
             return Deferred(lambda: nothing)
@@ -247,7 +249,8 @@ class Engine:
             raise IndexError(f"a sample outside 0 to {len(self.dataset.train_y) - 1}")
         rows = np.full(self.rows, _NO_SAMPLE, np.int32)
         rows[: len(samples)] = samples
-        compute = functools.partial(self._functions.gradient, self.device(parameters), *self._train, rows)
+        noise = (self.noise_key, np.int32(epoch))
+        compute = functools.partial(self._functions.gradient, self.device(parameters), *self._train, rows, *noise)
         if not (self._is_large and self._functions.gradient.is_compiled):
             gradient = _gradient(compute)
             return Deferred(lambda: gradient)
@@ -381,7 +384,7 @@ class _Functions:
     layout: Layout
     initial: Jitted  # key words [2] -> flat
     memory: Jitted  # flat -> memory, the optimizer's arrays
-    gradient: Jitted  # flat, train_x, train_y, rows [rows] -> mean loss, flat mean gradient
+    gradient: Jitted  # flat, train_x, train_y, rows [rows], key words [2], epoch -> mean loss, flat mean gradient
     update: Jitted  # flat, memory, flat gradient, rate -> flat, memory
     evaluate: Jitted  # flat, test_x, test_y, start -> sum of losses, number of right answers
 
@@ -400,14 +403,17 @@ def _functions(
     structure = jax.tree.structure(jax.eval_shape(lambda: optimizer.init(jnp.zeros(where.size, jnp.float32))))
 
     def initial(key_words: jax.Array) -> jax.Array:
-        return where.flatten(model.init(jax.random.wrap_key_data(key_words, impl="threefry2x32")))
+        return where.flatten(model.init(_key(key_words)))
 
     def memory(flat: jax.Array) -> tuple[jax.Array, ...]:
         return tuple(jax.tree.leaves(optimizer.init(flat)))
 
-    def mean_loss(flat: jax.Array, x: jax.Array, y: jax.Array, rows: jax.Array) -> jax.Array:
+    def mean_loss(
+        flat: jax.Array, x: jax.Array, y: jax.Array, rows: jax.Array, key_words: jax.Array, epoch: jax.Array
+    ) -> jax.Array:
+        keys = noise_keys(key_words, epoch, rows) if model.draws else None
         x, y, is_sample = _take(x, y, rows)
-        losses = model.loss(model.apply(where.unflatten(flat), x), y)
+        losses = model.loss(model.apply(where.unflatten(flat), x, keys), y)
         return jnp.sum(jnp.where(is_sample, losses, 0)) / jnp.sum(is_sample)
 
     def update(
@@ -425,6 +431,18 @@ def _functions(
 
     gradient = jax.value_and_grad(mean_loss)
     return _Functions(where, Jitted(initial), Jitted(memory), Jitted(gradient), Jitted(update), Jitted(evaluate))
+
+
+def _key(key_words: jax.Array) -> jax.Array:
+    key: jax.Array = jax.random.wrap_key_data(key_words, impl="threefry2x32")
+    return key
+
+
+def noise_keys(key_words: jax.Array, epoch: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return a key for each row, which belongs to the seed, the epoch and the sample; layers draw from it."""
+    of_epoch = jax.random.fold_in(_key(key_words), epoch)
+    keys: jax.Array = jax.vmap(jax.random.fold_in, (None, 0))(of_epoch, rows)
+    return keys
 
 
 def _take(x: jax.Array, y: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -30,10 +30,14 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one rank computes in one step: its samples' indices, and how many the whole step has over all ranks."""
+    """What one rank computes in one step: its samples' indices, and how many the whole step has over all ranks.
+
+    epoch: of these samples; with it each of them has a name that no other draw of it shares.
+    """
 
     samples: tuple[int, ...]
     total: int
+    epoch: int = 0
 
     @property
     def weight(self) -> np.float32:
@@ -145,7 +149,7 @@ class Sampler:
         for member in members:
             cumulative_share += self.shares[member]
             stop = size * cumulative_share // total_share
-            batches.append(Batch(tuple(block[start:stop]), size))
+            batches.append(Batch(tuple(block[start:stop]), size, cursor.epoch))
             start = stop
         return tuple(batches)
 

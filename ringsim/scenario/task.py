@@ -46,6 +46,7 @@ class Cnn(Settings):
     """The MNIST network of the Keras and Horovod examples: conv 32, conv 64, max pool, dense 128, dense."""
 
     kind: Literal["cnn"]
+    dropout: bool = Field(True, description="of a quarter of the pool's outputs and half of the dense layer's")
 
 
 def layer_count(model: Softmax | Mlp | Cnn) -> int:

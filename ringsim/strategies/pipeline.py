@@ -40,6 +40,7 @@ class Micro:
     number: int
     turn: int
     samples: tuple[int, ...]
+    epoch: int
     share: float
 
 
@@ -92,7 +93,9 @@ class Pipe:
         ends = [total * number // pieces for number in range(pieces + 1)]
         cuts = [batch.samples[start:stop] for start, stop in pairwise(ends)]
         micros = tuple(
-            Micro(step, number, turn + number, some, len(some) / total) for number, some in enumerate(cuts) if some
+            Micro(step, number, turn + number, some, cursor.epoch, len(some) / total)
+            for number, some in enumerate(cuts)
+            if some
         )
         if self.node.name == self._opens(0, micros):
             samples = [int(sample) for sample in batch.samples]
@@ -113,9 +116,8 @@ class Pipe:
             inputs = message.payload
         yield from self.node.compute(self._flop(1, micro))
         if not self.stage.is_last:
-            self._pass(
-                self.index + 1, self.stage.forward(parameters, inputs), "forward", micro, self.stage.output_bytes
-            )
+            outputs = self.stage.forward(parameters, inputs, micro.samples, micro.epoch)
+            self._pass(self.index + 1, outputs, "forward", micro, self.stage.output_bytes)
         return inputs
 
     def backward(self, micro: Micro, parameters: Version, inputs: np.ndarray) -> Operation[tuple[np.ndarray, float]]:
@@ -124,11 +126,12 @@ class Pipe:
         With it comes the mean loss, which only the last stage knows; elsewhere it is 0.
         """
         if self.stage.is_last:
-            loss, gradient, below = self.stage.backward_from_labels(parameters, inputs, micro.samples, micro.share)
+            found = self.stage.backward_from_labels(parameters, inputs, micro.samples, micro.epoch, micro.share)
+            loss, gradient, below = found
         else:
             after = self._who(self.index + 1, micro)
             above = yield from self.node.receive(after, tag=("backward", micro.step, micro.number))
-            gradient, below = self.stage.backward(parameters, inputs, above.payload)
+            gradient, below = self.stage.backward(parameters, inputs, micro.samples, micro.epoch, above.payload)
             loss = 0.0
         yield from self.node.compute(self._flop(2, micro))
         if self.index > 0:

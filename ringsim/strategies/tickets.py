@@ -28,7 +28,7 @@ class Ticket:
     @property
     def batch(self) -> Batch:
         """The samples as a batch that is all of an update."""
-        return Batch(self.samples, len(self.samples))
+        return Batch(self.samples, len(self.samples), self.cursor.epoch)
 
 
 @dataclass

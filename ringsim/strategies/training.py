@@ -104,7 +104,7 @@ class Training:
 
     def deferred_gradient(self, state: State, batch: Batch) -> Deferred:
         """Begin with the numbers of the mean gradient over `batch`, without the time that their `flop` take."""
-        return self.engine.gradient(state.model.parameters, batch.samples)
+        return self.engine.gradient(state.model.parameters, batch.samples, batch.epoch)
 
     def flop(self, batch: Batch) -> int:
         """Return the work of the gradient over `batch`, forward and backward."""

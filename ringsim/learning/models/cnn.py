@@ -2,8 +2,9 @@
 
     conv 3x3, 32, ReLU -> conv 3x3, 64, ReLU -> max pool 2x2 -> dense 128, ReLU -> dense, one for each class
 
-The examples also drop a quarter and a half of the activations at random after the pool and the dense layer. Dropout is
-left out here: every gradient is then a function of (parameters, samples) alone, whichever worker computes it.
+As in the examples, a gradient leaves out a quarter of what the pool gives and half of what the dense layer gives, at
+random. Which ones follows from the seed, the epoch, the sample and the layer, so every gradient is a function of
+(parameters, epoch, samples) alone, whichever worker computes it, and however often. What is not here: the layers.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import cast
 
 from ringsim.errors import Problem, ScenarioInvalid
 from ringsim.learning.data import Shape
-from ringsim.learning.models.layers import convolution, dense, max_pool
+from ringsim.learning.models.layers import convolution, dense, dropout, max_pool
 from ringsim.learning.models.model import Model
 from ringsim.learning.pinned import jax
 from ringsim.scenario import Cnn
 
+DROPPED_AFTER_POOL = 0.25
+DROPPED_AFTER_DENSE = 0.5
 SMALLEST_SIDE = 6  # pixels: two convolutions take two each, and the pool needs two
 
 
@@ -30,7 +33,6 @@ def cnn(settings: Cnn, shape: Shape) -> Model:
     >>> [layer.output_shape for layer in model.layers]
     [(26, 26, 32), (24, 24, 64), (12, 12, 64), (128,), (10,)]
     """
-    del settings  # It has none.
     if shape.image_shape is None or min(shape.image_shape[:2]) < SMALLEST_SIDE:
         sentence = f"cnn needs images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels; this dataset has none"
         raise ScenarioInvalid((Problem("", "task.model", sentence),))
@@ -38,4 +40,6 @@ def cnn(settings: Cnn, shape: Shape) -> Model:
     conv2 = convolution("conv2", cast("tuple[int, int, int]", conv1.output_shape), 64, 3, jax.nn.relu)
     pool = max_pool("pool", cast("tuple[int, int, int]", conv2.output_shape), 2)
     hidden = dense("dense", math.prod(pool.output_shape), 128, jax.nn.relu)
+    if settings.dropout:
+        pool, hidden = dropout(pool, DROPPED_AFTER_POOL), dropout(hidden, DROPPED_AFTER_DENSE)
     return Model((conv1, conv2, pool, hidden, dense("logits", 128, shape.classes)))

@@ -1,4 +1,4 @@
-"""The layers that the shipped models are made of: dense, convolution, max pooling.
+"""The layers that the shipped models are made of: dense, convolution, max pooling; and dropout around any of them.
 
 Weights start Glorot-uniform and biases at zero (Glorot & Bengio 2010; the defaults of Keras, whose example the cnn
 follows). FLOP are those of the products; biases, ReLU and maxima are not counted. What is not here: whole models.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from ringsim.learning.models.model import Layer, Parameters
 from ringsim.learning.pinned import jax, jnp
@@ -84,3 +85,26 @@ def max_pool(name: str, image_shape: tuple[int, int, int], side: int) -> Layer:
         return x.reshape(x.shape[0], output_shape[0], side, output_shape[1], side, channels).max(axis=(2, 4))
 
     return Layer(name, init, apply, flop=0, output_shape=output_shape)
+
+
+def dropout(layer: Layer, rate: float) -> Layer:
+    """Return `layer` with a part `rate` of its outputs, drawn anew for each row, set to zero in gradients.
+
+    The others grow by 1 / (1 - rate), so that nothing needs to change in evaluations (Srivastava et al. 2014, section
+    10, the other way round, as Keras has it). At a rate of 0 the layer stays as it is.
+
+    >>> half = dropout(dense("ones", 3, 1000), 0.5)
+    >>> ones = {"kernel": jnp.ones((3, 1000)), "bias": jnp.zeros(1000)}
+    >>> outputs = half.train(ones, jnp.ones((1, 3)), jax.random.split(jax.random.key(0), 1))
+    >>> sorted(set(outputs[0].tolist())), abs(float(outputs.mean()) - 3) < 0.3
+    ([0.0, 6.0], True)
+    """
+    if rate == 0:
+        return layer
+
+    def train(parameters: Parameters, x: jax.Array, keys: jax.Array) -> jax.Array:
+        outputs = layer.apply(parameters, x)
+        stays = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, outputs.shape[1:]))(keys)
+        return jnp.where(stays, outputs / (1 - rate), 0)
+
+    return replace(layer, train=train)

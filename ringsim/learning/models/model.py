@@ -24,7 +24,8 @@ class Layer:
     """One layer.
 
     init: key -> parameters. apply: (parameters, inputs [rows, ...]) -> outputs [rows, *output_shape]; a pure function.
-    flop: floating-point operations of the forward pass of one sample, a multiply-add counting as two.
+    flop: floating-point operations of the forward pass of one sample, a multiply-add counting as two. train: what takes
+    the place of `apply` in a gradient, if the layer draws there: (parameters, inputs, keys [rows]) -> outputs.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Layer:
     apply: Callable[[Parameters, jax.Array], jax.Array]
     flop: int
     output_shape: tuple[int, ...]
+    train: Callable[[Parameters, jax.Array, jax.Array], jax.Array] | None = None
 
 
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -71,6 +73,11 @@ class Model:
         return TRAINING_FLOP_PER_FORWARD_FLOP * sum(layer.flop for layer in self.layers)
 
     @property
+    def draws(self) -> bool:
+        """Whether a gradient depends on random numbers, such as those of dropout."""
+        return any(layer.train is not None for layer in self.layers)
+
+    @property
     def costs(self) -> tuple[int, ...]:
         """Work of each layer beside the others': its FLOP. Where no layer says what it costs, they cost the same."""
         flop = tuple(layer.flop for layer in self.layers)
@@ -82,8 +89,17 @@ class Model:
         keys = jax.random.split(key, len(self.layers))
         return [layer.init(keys[index]) for index, layer in enumerate(self.layers)]
 
-    def apply(self, parameters: Sequence[Parameters], inputs: jax.Array) -> jax.Array:
-        """Return the outputs [rows, ...] of the whole model for `inputs` [rows, features]."""
-        for layer, layer_parameters in zip(self.layers, parameters, strict=True):
-            inputs = layer.apply(layer_parameters, inputs)
+    def apply(
+        self, parameters: Sequence[Parameters], inputs: jax.Array, keys: jax.Array | None = None, first: int = 0
+    ) -> jax.Array:
+        """Return the outputs [rows, ...] of layers from `first` on, as many as there are parameters.
+
+        keys: one a row, for what the layers draw in a gradient; None: nothing is drawn, as in an evaluation.
+        """
+        for index, layer_parameters in enumerate(parameters, start=first):
+            layer = self.layers[index]
+            if keys is None or layer.train is None:
+                inputs = layer.apply(layer_parameters, inputs)
+            else:
+                inputs = layer.train(layer_parameters, inputs, jax.vmap(jax.random.fold_in, (0, None))(keys, index))
         return inputs
