@@ -1,6 +1,6 @@
 """Data sets as arrays: the shipped handwritten digits, and synthetic points. The same numbers on every machine.
 
-What is not here: who takes which sample when (`sampler.py`). No JAX.
+What is not here: the digits on 28x28 pixels (`digits28.py`), and who takes which sample when (`sampler.py`). No JAX.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from importlib import resources
 
 import numpy as np
 
-from ringsim.scenario import Digits, Synthetic
+from ringsim.learning.digits28 import SIDE, enlarged, placed
+from ringsim.scenario import Digits, Digits28, Synthetic
 from ringsim.seeds import words
 
 DIGITS_SIDE = 8  # pixels
@@ -56,8 +57,8 @@ class Dataset:
         return Shape(self.train_x.shape[1], self.classes, self.image_shape)
 
 
-def load(settings: Digits | Synthetic, seed: int) -> Dataset:
-    """Return the data that a scenario asks for; `seed` draws synthetic points and does not change the digits.
+def load(settings: Digits | Digits28 | Synthetic, seed: int) -> Dataset:
+    """Return the data that a scenario asks for; `seed` draws synthetic points and shifts, and not the digits.
 
     >>> from ringsim.scenario import Digits
     >>> load(Digits(kind="digits"), seed=0).train_x.shape
@@ -65,7 +66,7 @@ def load(settings: Digits | Synthetic, seed: int) -> Dataset:
     """
     if isinstance(settings, Synthetic):
         return _synthetic(settings, seed)
-    return _digits()
+    return _digits28(settings, seed) if isinstance(settings, Digits28) else _digits()
 
 
 @functools.cache
@@ -78,6 +79,20 @@ def _digits() -> Dataset:
     y = table[:, pixels_a_line].astype(np.int32)
     testing = np.arange(len(table)) % TEST_EVERY == 0
     return Dataset(x[~testing], y[~testing], x[testing], y[testing], 10, (DIGITS_SIDE, DIGITS_SIDE, 1))
+
+
+@functools.lru_cache(maxsize=4)
+def _digits28(settings: Digits28, seed: int) -> Dataset:
+    digits = _digits()
+
+    def split(name: str, x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels = np.rint(x * DIGITS_BRIGHTEST).astype(np.int64).reshape(-1, DIGITS_SIDE, DIGITS_SIDE)
+        images, source = placed(enlarged(pixels), seed, name, count, settings.shift)
+        return images / np.float32(DIGITS_BRIGHTEST), y[source]
+
+    train_x, train_y = split("train", digits.train_x, digits.train_y, settings.samples)
+    test_x, test_y = split("test", digits.test_x, digits.test_y, len(digits.test_y))
+    return Dataset(train_x, train_y, test_x, test_y, digits.classes, (SIDE, SIDE, 1))
 
 
 @functools.lru_cache(maxsize=4)

@@ -17,6 +17,14 @@ class Digits(Settings):
     kind: Literal["digits"]
 
 
+class Digits28(Settings):
+    """The same digits on 28x28 pixels, shifted by seeded draws; the test split is of other source images. No MNIST."""
+
+    kind: Literal["digits28"]
+    samples: int = Field(6_000, ge=1, le=1_000_000, description="images to train on, drawn from 1,437 digits")
+    shift: int = Field(2, ge=0, le=4, description="the most pixels that a digit is moved from the middle, each way")
+
+
 class Synthetic(Settings):
     """Clouds of points, one around each class's seeded centre; a fifth more are drawn to test on."""
 
@@ -86,7 +94,7 @@ class Adam(Settings):
 class Task(Settings):
     """What is learned, from what, how and for how long."""
 
-    dataset: Annotated[Digits | Synthetic, Field(discriminator="kind")] = Digits(kind="digits")
+    dataset: Annotated[Digits | Digits28 | Synthetic, Field(discriminator="kind")] = Digits(kind="digits")
     model: Annotated[Softmax | Mlp | Cnn, Field(discriminator="kind")] = Mlp(kind="mlp")
     epochs: int | None = Field(None, ge=1, le=1_000_000, description="passes over the training samples (or say steps)")
     steps: int | None = Field(None, ge=1, le=100_000_000, description="updates (or say epochs)")

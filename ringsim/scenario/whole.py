@@ -10,7 +10,7 @@ from ringsim.scenario.cluster import Cluster, Host
 from ringsim.scenario.faults import Fault
 from ringsim.scenario.settings import Duration, Name, Settings
 from ringsim.scenario.strategy import RingSpares, Strategy
-from ringsim.scenario.task import DIGITS_TRAIN_SIZE, Synthetic, Task
+from ringsim.scenario.task import DIGITS_TRAIN_SIZE, Digits, Task
 
 
 class Scenario(Settings):
@@ -84,7 +84,7 @@ def global_batch_size(scenario: Scenario) -> int:
 def train_size(scenario: Scenario) -> int:
     """Return how many samples an epoch has."""
     dataset = scenario.task.dataset
-    return dataset.samples if isinstance(dataset, Synthetic) else DIGITS_TRAIN_SIZE
+    return DIGITS_TRAIN_SIZE if isinstance(dataset, Digits) else dataset.samples
 
 
 def planned_steps(scenario: Scenario) -> int:

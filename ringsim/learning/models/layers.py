@@ -15,6 +15,8 @@ from ringsim.learning.pinned import jax, jnp
 
 Activation = Callable[[jax.Array], jax.Array]
 
+_DRAWS = 1 << 16  # dropout draws one of so many numbers for an output
+
 
 def identity(outputs: jax.Array) -> jax.Array:
     """Return the outputs as they are: the activation of a last layer, whose outputs are logits."""
@@ -91,7 +93,8 @@ def dropout(layer: Layer, rate: float) -> Layer:
     """Return `layer` with a part `rate` of its outputs, drawn anew for each row, set to zero in gradients.
 
     The others grow by 1 / (1 - rate), so that nothing needs to change in evaluations (Srivastava et al. 2014, section
-    10, the other way round, as Keras has it). At a rate of 0 the layer stays as it is.
+    10, the other way round, as Keras has it). Sixteen bits decide on an output, so the rate is one of 65,536. At a rate
+    of 0 the layer stays as it is.
 
     >>> half = dropout(dense("ones", 3, 1000), 0.5)
     >>> ones = {"kernel": jnp.ones((3, 1000)), "bias": jnp.zeros(1000)}
@@ -99,12 +102,17 @@ def dropout(layer: Layer, rate: float) -> Layer:
     >>> sorted(set(outputs[0].tolist())), abs(float(outputs.mean()) - 3) < 0.3
     ([0.0, 6.0], True)
     """
-    if rate == 0:
+    bound = round(rate * _DRAWS)
+    if bound == 0:
         return layer
+    size, growth = math.prod(layer.output_shape), _DRAWS / (_DRAWS - bound)
+
+    def draw(key: jax.Array) -> jax.Array:
+        # Half the words are half the time: two outputs share one.
+        pairs = jax.lax.bitcast_convert_type(jax.random.bits(key, (-(-size // 2),), jnp.uint32), jnp.uint16)
+        return pairs.reshape(-1)[:size].reshape(layer.output_shape)
 
     def train(parameters: Parameters, x: jax.Array, keys: jax.Array) -> jax.Array:
-        outputs = layer.apply(parameters, x)
-        stays = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, outputs.shape[1:]))(keys)
-        return jnp.where(stays, outputs / (1 - rate), 0)
+        return jnp.where(jax.vmap(draw)(keys) >= bound, layer.apply(parameters, x) * growth, 0)
 
     return replace(layer, train=train)
