@@ -1,0 +1,134 @@
+"""The paper's network trained on one, three and four machines, by both of its learning rates, over some seeds.
+
+A run takes a minute or more, so what came of it is kept in a file, and is not played again while the scenario and the
+numerical environment are the same. What is not here: the tables and the picture (`report/paper.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ringsim import scenario_file, shipped
+from ringsim.learning.runtime import environment, numbers_comparable
+from ringsim.report.run_folder import prepare, write_whole
+from ringsim.result import Result
+from ringsim.scenario import Scenario
+from ringsim.scenario_file import dump
+
+# The shipped scenarios of the three trainings, by what the paper calls them.
+CLUSTERS = {"local": "paper/local", "3 nodes": "paper/3nodes", "4 nodes": "paper/4nodes"}
+
+# Its text divides the rate by the number of workers; its figure has 0.001 times three.
+RULES = {"multiplied": "linear", "divided": "inverse"}
+
+Play = Callable[[Scenario], Result]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Mean loss of an epoch's steps; loss and accuracy (0 to 1) on the test split at its end."""
+
+    train_loss: float
+    test_loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What came of one training."""
+
+    cluster: str
+    rule: str
+    seed: int
+    epochs: tuple[Epoch, ...]
+    virtual_time_ns: int
+    numbers_digest: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training to be done: a cluster, a rule for the learning rate, a seed."""
+
+    cluster: str
+    rule: str
+    scenario: Scenario
+
+    @property
+    def file_name(self) -> str:
+        """Where its curve is kept."""
+        return f"{self.cluster.replace(' ', '')}-{self.rule}-{self.scenario.seed}.json"
+
+
+def trainings(seeds: int, overrides: Sequence[str] = ()) -> list[Training]:
+    """Return all trainings: seed after seed, so that what is done first is a whole picture of one seed.
+
+    >>> [one.file_name for one in trainings(seeds=1)][:2]
+    ['local-multiplied-0.json', 'local-divided-0.json']
+    """
+    return [
+        Training(cluster, rule, _scenario(name, scaling, seed, overrides))
+        for seed in range(seeds)
+        for cluster, name in CLUSTERS.items()
+        for rule, scaling in RULES.items()
+    ]
+
+
+def _scenario(name: str, scaling: str, seed: int, overrides: Sequence[str]) -> Scenario:
+    chosen = [f"task.learning_rate_scaling={scaling}", *overrides]
+    return scenario_file.load(shipped.find(name), overrides=chosen, seed=seed).scenario
+
+
+def curves(todo: Sequence[Training], folder: Path, play: Play) -> Iterator[Curve]:
+    """Yield the curve of each training: from its file in `folder`, or played and then kept there.
+
+    Raises UsageError where the folder cannot be written.
+    """
+    prepare(folder)
+    for training in todo:
+        path = folder / training.file_name
+        found = _kept(path, training)
+        if found is None:
+            found = _curve(training, play(training.scenario))
+            write_whole(path, json.dumps({**_origin(training), "curve": asdict(found)}, indent=1) + "\n")
+        yield found
+
+
+def _curve(training: Training, result: Result) -> Curve:
+    epochs = []
+    for number in sorted({row.epoch for row in result.metrics}):
+        rows = [row for row in result.metrics if row.epoch == number]
+        last, losses = rows[-1], [row.loss for row in rows if row.loss is not None]
+        assert last.test_loss is not None, "every epoch ends with an evaluation"
+        assert last.accuracy is not None
+        epochs.append(Epoch(statistics.fmean(losses), last.test_loss, last.accuracy))
+    return Curve(
+        training.cluster,
+        training.rule,
+        result.scenario.seed,
+        tuple(epochs),
+        result.virtual_time_ns,
+        result.numbers_digest,
+    )
+
+
+def _origin(training: Training) -> dict[str, Any]:
+    """Return what must be the same for a curve to be taken from its file."""
+    scenario = hashlib.sha256(dump(training.scenario).encode()).hexdigest()
+    return {"scenario_sha256": scenario, "environment": environment()}
+
+
+def _kept(path: Path, training: Training) -> Curve | None:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        here, there = _origin(training), kept["environment"]
+        is_same = kept["scenario_sha256"] == here["scenario_sha256"] and numbers_comparable(here["environment"], there)
+        fields = kept["curve"]
+        return Curve(**{**fields, "epochs": tuple(Epoch(**epoch) for epoch in fields["epochs"])}) if is_same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # Not there, or not from here: it is played.
