@@ -1,0 +1,145 @@
+"""What the paper's table could have measured: hypotheses, each as scenarios with one thing unknown.
+
+    cores     2    2    6    6    8    8
+    seconds 482  473  125  131   67   62
+
+A hypothesis says how many steps N workers take, each with 128 samples; N is the number of machines (1, 3, 4) or of
+their processes (2, 6, 8). The speed of a machine follows from the two runs of one machine; the bandwidth, or what else
+is unknown, is fitted (`fitting.py`). All steps of a run are alike, so one is played and multiplied. What is not here:
+which of them is right (docs/paper.md).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from ringsim import scenario_file, shipped
+from ringsim.paper.fitting import linear, nearest, solved
+from ringsim.result import Result
+from ringsim.scenario import Scenario
+
+Play = Callable[[Scenario], Result]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of the paper's table: so many machines of two cores each took so many seconds."""
+
+    machines: int
+    seconds: int
+
+    @property
+    def cores(self) -> int:
+        """What the paper calls theoretical cores."""
+        return 2 * self.machines
+
+
+TABLE = (Measured(1, 482), Measured(1, 473), Measured(3, 125), Measured(3, 131), Measured(4, 67), Measured(4, 62))
+MACHINES = (1, 3, 4)
+ALONE_SECONDS = statistics.fmean(row.seconds for row in TABLE if row.machines == 1)
+
+EPOCHS = 12
+STEPS = 500  # an epoch of Horovod's TensorFlow 2 Keras example, for one worker
+PASS = 469  # steps of 128 samples that one pass over the 60,000 of MNIST takes
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """epochs, steps: how many of them N workers have; steps are those of an epoch. unknown: what is fitted."""
+
+    letter: str
+    words: str
+    epochs: Callable[[int], int]
+    steps: Callable[[int], int]
+    unknown: Literal["bandwidth", "speed"] | None = "bandwidth"
+
+
+HYPOTHESES = (
+    Hypothesis("a", "the same work, divided by N", lambda _: EPOCHS, lambda n: math.ceil(PASS / n)),
+    Hypothesis("b", "as a, communication is free", lambda _: EPOCHS, lambda n: math.ceil(PASS / n), None),
+    Hypothesis("c", "epochs divided by N, each of all samples", lambda n: math.ceil(EPOCHS / n), lambda _: PASS),
+    Hypothesis("d", "epochs and steps divided by N", lambda n: math.ceil(EPOCHS / n), lambda n: STEPS // n),
+    Hypothesis("e", "steps divided by N, epochs fixed", lambda _: EPOCHS, lambda n: STEPS // n),
+    Hypothesis("f", "as b, one machine was of another speed", lambda _: EPOCHS, lambda n: math.ceil(PASS / n), "speed"),
+)
+COUNTED = {"nodes": 1, "processes": 2}  # what N counts: ranks on a machine
+
+_FREE_BANDWIDTH = 10**18
+_PROBES = {"bandwidth": (10**8, 10**9), "speed": (10**10, 10**11)}  # Any two rates tell a straight line.
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How near a hypothesis comes. `found`: the unknown, in bit/s or FLOP/s; None: the best is no limit at all.
+
+    speed_flops: of the machine that was measured alone. seconds: for 1, 3 and 4 machines, as played.
+    """
+
+    hypothesis: Hypothesis
+    counted: str
+    speed_flops: int
+    found: int | None
+    seconds: tuple[float, ...]
+
+    @property
+    def residuals(self) -> tuple[float, ...]:
+        """Played less measured, in seconds, in the order of the table."""
+        played = dict(zip(MACHINES, self.seconds, strict=True))
+        return tuple(played[row.machines] - row.seconds for row in TABLE)
+
+    @property
+    def rms_seconds(self) -> float:
+        """The root of the mean square of the residuals."""
+        return math.sqrt(statistics.fmean(residual**2 for residual in self.residuals))
+
+
+def fitted(hypothesis: Hypothesis, counted: str, play: Play) -> Fit:
+    """Return the hypothesis with its unknown fitted to the table by least squares, and played so."""
+    clock = partial(_seconds, play, hypothesis, counted)
+    free = hypothesis.unknown != "bandwidth"
+    alone = partial(clock, 1, bandwidth=_FREE_BANDWIDTH if free else 10**9)
+    speed_flops = solved(linear(lambda speed: [alone(speed)], _PROBES["speed"]), ALONE_SECONDS)
+    measured = [row.seconds for row in TABLE]
+
+    def seconds(unknown: int) -> tuple[float, ...]:
+        elsewhere, bandwidth = (unknown, _FREE_BANDWIDTH) if hypothesis.unknown == "speed" else (speed_flops, unknown)
+        return tuple(clock(n, speed_flops if n == 1 else elsewhere, bandwidth=bandwidth) for n in MACHINES)
+
+    def table(unknown: int) -> Sequence[float]:
+        played = dict(zip(MACHINES, seconds(unknown), strict=True))
+        return [played[row.machines] for row in TABLE]
+
+    found = None if hypothesis.unknown is None else nearest(linear(table, _PROBES[hypothesis.unknown]), measured)
+    return Fit(hypothesis, counted, speed_flops, found, seconds(_FREE_BANDWIDTH if found is None else found))
+
+
+def _seconds(
+    play: Play, hypothesis: Hypothesis, counted: str, machines: int, speed_flops: int, *, bandwidth: int
+) -> float:
+    """Return how long a whole training takes: one step of it is played."""
+    workers = machines * COUNTED[counted]
+    steps = hypothesis.epochs(workers) * hypothesis.steps(workers)
+    return steps * play(step_of(machines, COUNTED[counted], speed_flops, bandwidth)).virtual_time_ns / 1e9
+
+
+def step_of(machines: int, processes: int, speed_flops: int, bandwidth: int, steps: int = 1) -> Scenario:
+    """Return the scenario of one step, or of several, with 128 samples for each process."""
+    nodes = ", ".join(f"{{name: node{index}, processes: {processes}}}" for index in range(machines))
+    latency = "0 s" if bandwidth == _FREE_BANDWIDTH else "50 us"
+    overrides = (
+        f"cluster.nodes=[{nodes}]",
+        f"cluster.speed={speed_flops} FLOP/s",
+        f"cluster.network.bandwidth={bandwidth} bit/s",
+        f"cluster.network.latency={latency}",
+        "task.epochs=null",
+        f"task.steps={steps}",
+        "task.batch_size=128",
+        "task.evaluate_every=null",
+        "task.learning_rate_scaling=none",
+    )
+    return scenario_file.load(shipped.find("paper/4nodes"), overrides=overrides).scenario
