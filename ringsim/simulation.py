@@ -22,10 +22,11 @@ from ringsim.learning.memo import Memo
 from ringsim.learning.models.model import Model
 from ringsim.learning.parameters import Version
 from ringsim.learning.runtime import environment
-from ringsim.learning.sampler import Sampler
+from ringsim.learning.sampler import Order, Sampler
+from ringsim.learning.shards import label_skewed
 from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
-from ringsim.scenario import Churn, Scenario, struck, train_size, worker_names, worker_shares
+from ringsim.scenario import Churn, Scenario, Shuffled, full_size, struck, train_size, worker_names, worker_shares
 from ringsim.scenario_file.checks import refuse_conflicts
 from ringsim.strategies.exposure import Traces, exposure
 from ringsim.strategies.footprint import footprints
@@ -82,7 +83,9 @@ def simulate(
         engine = memo.engine(scenario.task, scenario.seed, rows, model)
     else:
         engine = Engine(scenario.task, scenario.seed, rows, share_replicas=share_replicas, model=model)
-    training = Training(scenario.task, engine, Sampler(scenario.seed, train_size(scenario), deployment.shares))
+    order = _order(scenario, deployment.shares, engine)
+    sampler = Sampler(scenario.seed, train_size(scenario), deployment.shares, order)
+    training = Training(scenario.task, engine, sampler)
     log = Trace(trace, watch)
     programs = [_program(role, training) for role in deployment.roles]
     # A training may diverge; then its losses say so, and not a warning of NumPy's.
@@ -102,6 +105,18 @@ def _refuse(scenario: object, strategy: object, model: object, trace: object, fi
         raise UsageError(f"trace is one of {', '.join(get_args(Detail))}, not {trace!r}")
     if fidelity not in get_args(Fidelity):
         raise UsageError(f"fidelity is one of {', '.join(get_args(Fidelity))}, not {fidelity!r}")
+
+
+def _order(scenario: Scenario, shares: Mapping[str, int], engine: Engine) -> Order | None:
+    """Return the order of each epoch, if workers have samples of their own; None: they share a shuffle."""
+    shards = scenario.task.shards
+    if isinstance(shards, Shuffled):
+        return None
+    owners = dict(list(worker_shares(scenario).items())[: full_size(scenario)])
+    ranks = [name for name in shares if name in owners]
+    # Who takes all samples alone takes each step's in the order of those who would share them.
+    is_shared = len(ranks) == len(owners)
+    return label_skewed(scenario.seed, engine.dataset.train_y, owners, shards.alpha, ranks if is_shared else None)
 
 
 def _program(role: Role, training: Training) -> Program:

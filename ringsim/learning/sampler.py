@@ -7,17 +7,22 @@ epoch is short, and its batches weigh less. What is not here: the samples themse
     epoch's shuffle   | 7 2 9 4 1 | 0 8 3 6 5 | ...
     one step's block  | 7 2 9 4 1 |               as many as the members' shares together
     its batches         7 2 | 9 4 1               cut in rank order, in proportion to the shares
+
+What takes the place of the shuffle, if workers have samples of their own, is another order of each epoch (`shards.py`).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ringsim.seeds import permutation
+
+# All samples of an epoch, by its number, in the order in which they are taken.
+Order = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True, order=True)
@@ -52,7 +57,8 @@ class Batch:
 class Sampler:
     """Cuts the training samples into steps, and steps into one batch a member.
 
-    seed: of the scenario. train_size: samples in an epoch. shares: samples that each rank takes in a full step.
+    seed: of the scenario. train_size: samples in an epoch. shares: samples that each rank takes in a full step. order:
+    of each epoch's samples; None: a shuffle of all.
 
     >>> sampler = Sampler(seed=7, train_size=10, shares={"node0": 2, "node1": 4})
     >>> first, second = sampler.batches(Cursor(), ["node0", "node1"])
@@ -64,9 +70,10 @@ class Sampler:
     Cursor(epoch=1, position=0)
     """
 
-    def __init__(self, seed: int, train_size: int, shares: Mapping[str, int]):
-        self.seed = seed
+    def __init__(self, seed: int, train_size: int, shares: Mapping[str, int], order: Order | None = None):
         self.train_size = train_size
+        # A few are kept: a rollback may cross back into the epoch before.
+        self._order = functools.lru_cache(maxsize=4)(order or functools.partial(_shuffled, seed, train_size))
         self.shares = dict(shares)
         # Every rank of a step asks the same question; the answer for the last one is kept.
         self._asked: tuple[Cursor, tuple[str, ...]] | None = None
@@ -104,7 +111,7 @@ class Sampler:
         >>> len(sampler.taken(Cursor(0, 3), 4)), len(sampler.taken(Cursor(0, 8), 4))
         (4, 2)
         """
-        order = _shuffled(self.seed, cursor.epoch, self.train_size)
+        order = self._order(cursor.epoch)
         return tuple(order[cursor.position : cursor.position + count].tolist())
 
     def moved(self, cursor: Cursor, count: int) -> Cursor:
@@ -142,7 +149,7 @@ class Sampler:
 
     def _cut(self, cursor: Cursor, members: tuple[str, ...]) -> tuple[Batch, ...]:
         size = self._step_size(cursor, members)
-        order = _shuffled(self.seed, cursor.epoch, self.train_size)
+        order = self._order(cursor.epoch)
         block = order[cursor.position : cursor.position + size].tolist()
         total_share = self.full_step(members)
         batches, start, cumulative_share = [], 0, 0
@@ -154,7 +161,5 @@ class Sampler:
         return tuple(batches)
 
 
-@functools.lru_cache(maxsize=4)
-def _shuffled(seed: int, epoch: int, train_size: int) -> np.ndarray:
-    """Return one epoch's order. A few are kept: a rollback may cross back into the epoch before."""
+def _shuffled(seed: int, train_size: int, epoch: int) -> np.ndarray:
     return permutation(seed, "shuffle", epoch, count=train_size)

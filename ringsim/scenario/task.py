@@ -35,6 +35,21 @@ class Synthetic(Settings):
     noise: float = Field(1.0, ge=0, le=1_000, description="spread around the centre; the centres have spread 1")
 
 
+class Shuffled(Settings):
+    """All samples are everybody's: one shuffle an epoch, cut among the workers."""
+
+    kind: Literal["shuffled"]
+
+
+class Dirichlet(Settings):
+    """Each worker has samples of its own, with a mixture of labels drawn from Dirichlet(alpha p) (Hsu et al. 2019)."""
+
+    kind: Literal["dirichlet"]
+    alpha: float = Field(
+        1.0, ge=0.001, le=1_000, description="to three decimals; near 0 a worker has one label, at 1000 all alike"
+    )
+
+
 class Softmax(Settings):
     """One linear layer: softmax regression."""
 
@@ -95,6 +110,7 @@ class Task(Settings):
     """What is learned, from what, how and for how long."""
 
     dataset: Annotated[Digits | Digits28 | Synthetic, Field(discriminator="kind")] = Digits(kind="digits")
+    shards: Annotated[Shuffled | Dirichlet, Field(discriminator="kind")] = Shuffled(kind="shuffled")
     model: Annotated[Softmax | Mlp | Cnn, Field(discriminator="kind")] = Mlp(kind="mlp")
     epochs: int | None = Field(None, ge=1, le=1_000_000, description="passes over the training samples (or say steps)")
     steps: int | None = Field(None, ge=1, le=100_000_000, description="updates (or say epochs)")

@@ -18,6 +18,7 @@ from ringsim.scenario import (
     Asp,
     BoundedDelay,
     Cnn,
+    Dirichlet,
     DPsgd,
     Gossip,
     GPipe,
@@ -66,6 +67,7 @@ def conflicts(scenario: Scenario, layers: int | None = None) -> Iterator[Conflic
     yield from _check_shares(scenario)
     yield from _check_workers(scenario)
     yield from _check_server(scenario)
+    yield from _check_shards(scenario)
     yield from _check_stages(scenario, layer_count(scenario.task.model) if layers is None else layers)
     yield from _check_graph(scenario)
     yield from _check_compression(scenario)
@@ -192,6 +194,16 @@ def _check_server(scenario: Scenario) -> Iterator[Conflict]:
         if getattr(server, key) is not None:
             sentence = "is that of a machine of its own, and co_located adds none; leave one of them out"
             yield Conflict((*here, key), sentence, ((*here, key), (*here, "co_located")))
+
+
+def _check_shards(scenario: Scenario) -> Iterator[Conflict]:
+    consistency = getattr(scenario.strategy, "consistency", None)
+    if isinstance(scenario.task.shards, Dirichlet) and isinstance(consistency, (BoundedDelay, Ssp, Asp)):
+        sentence = (
+            f"gives each worker samples of its own, and with consistency {consistency.kind} the server hands them out "
+            "to whoever asks; choose shuffled, or consistency bsp"
+        )
+        yield Conflict(("task", "shards"), sentence, (("task", "shards"), ("strategy", "consistency")))
 
 
 # What a server can be, and no two of them at once.

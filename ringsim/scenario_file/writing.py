@@ -83,10 +83,11 @@ seed: 0  # decides every random number; the same seed gives the same run
 
 task:
   dataset:
-    kind: digits  # digits (1,437 real images of 8x8 to train on), or synthetic:
+    kind: digits  # digits (1,437 real images of 8x8 to train on), digits28 (the same at the size of MNIST), or:
     # kind: synthetic has samples (1024), features (32: numbers in a point), classes (10), noise (1.0: the spread)
+  #shards: {{kind: dirichlet, alpha: 0.5}}  # each worker has samples of its own, with its own mixture of labels
   model:
-    kind: mlp  # softmax, mlp (with hidden) or cnn
+    kind: mlp  # softmax, mlp (with hidden) or cnn (with dropout: true)
     hidden: [64]  # widths of the hidden layers
   optimizer:
     kind: sgd  # sgd, momentum (with momentum: 0.9) or adam (with b1: 0.9, b2: 0.999, eps: 1.0e-8)
