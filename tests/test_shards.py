@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringsim import ScenarioInvalid, load, simulate
+from ringsim import load, simulate
+from ringsim.errors import ScenarioInvalid
 from ringsim.learning.sampler import Cursor, Sampler
 from ringsim.learning.shards import label_skewed
 
