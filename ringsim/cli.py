@@ -20,6 +20,7 @@ from ringsim.commands.comparing import compare
 from ringsim.commands.files import list_, new, schema, validate
 from ringsim.commands.measuring import bench, collective, inspect
 from ringsim.commands.monkey import monkey
+from ringsim.commands.paper import paper
 from ringsim.commands.playing import run
 from ringsim.commands.wiring import CTRL_C, FAULT_IN_RINGSIM, complain
 from ringsim.errors import RingsimError, ScenarioInvalid, UsageError
@@ -75,5 +76,20 @@ def cli() -> None:
     """
 
 
-for command in (run, compare, monkey, collective, inspect, bench, list_, validate, schema, new, record, verify, check):
+for command in (
+    run,
+    compare,
+    monkey,
+    collective,
+    inspect,
+    bench,
+    list_,
+    validate,
+    schema,
+    new,
+    record,
+    verify,
+    check,
+    paper,
+):
     cli.add_command(command)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ringsim import scenario_file, shipped
+from ringsim.errors import UsageError
 from ringsim.learning.runtime import environment, numbers_comparable
 from ringsim.report.run_folder import prepare, write_whole
 from ringsim.result import Result
-from ringsim.scenario import Scenario
+from ringsim.scenario import Scenario, global_batch_size, train_size
 from ringsim.scenario_file import dump
 
 # The shipped scenarios of the three trainings, by what the paper calls them.
@@ -68,6 +69,8 @@ class Training:
 def trainings(seeds: int, overrides: Sequence[str] = ()) -> list[Training]:
     """Return all trainings: seed after seed, so that what is done first is a whole picture of one seed.
 
+    Raises ScenarioInvalid where the overrides do not fit.
+
     >>> [one.file_name for one in trainings(seeds=1)][:2]
     ['local-multiplied-0.json', 'local-divided-0.json']
     """
@@ -81,13 +84,16 @@ def trainings(seeds: int, overrides: Sequence[str] = ()) -> list[Training]:
 
 def _scenario(name: str, scaling: str, seed: int, overrides: Sequence[str]) -> Scenario:
     chosen = [f"task.learning_rate_scaling={scaling}", *overrides]
-    return scenario_file.load(shipped.find(name), overrides=chosen, seed=seed).scenario
+    scenario = scenario_file.load(shipped.find(name), overrides=chosen, seed=seed).scenario
+    steps_an_epoch = -(-train_size(scenario) // global_batch_size(scenario))
+    task = scenario.task.model_copy(update={"evaluate_every": steps_an_epoch})
+    return scenario.model_copy(update={"task": task})
 
 
 def curves(todo: Sequence[Training], folder: Path, play: Play) -> Iterator[Curve]:
     """Yield the curve of each training: from its file in `folder`, or played and then kept there.
 
-    Raises UsageError where the folder cannot be written.
+    Raises UsageError where the folder cannot be written, or a training does not come to its end.
     """
     prepare(folder)
     for training in todo:
@@ -100,6 +106,8 @@ def curves(todo: Sequence[Training], folder: Path, play: Play) -> Iterator[Curve
 
 
 def _curve(training: Training, result: Result) -> Curve:
+    if not result.outcome.is_success:
+        raise UsageError(f"{training.cluster}, rate {training.rule}: {result.outcome_sentence}")
     epochs = []
     for number in sorted({row.epoch for row in result.metrics}):
         rows = [row for row in result.metrics if row.epoch == number]
