@@ -16,7 +16,7 @@ from functools import partial
 
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.node import Group, Member, Node, Operation
-from ringsim.paper.hypotheses import EPOCHS, PASS, step_of
+from ringsim.paper.hypotheses import BATCH_SIZE, EPOCHS, PASS, training_of
 from ringsim.result import Result
 from ringsim.scenario import Scenario
 from ringsim.strategies.buckets import plan
@@ -46,7 +46,7 @@ class Reading:
 
 def readings(machines: int, play: PlayBy) -> Reading:
     """Return what each way costs. All steps are alike, so one is played and multiplied."""
-    scenario = step_of(machines, 1, SPEED_FLOPS, BANDWIDTH)
+    scenario = training_of(machines, 1, SPEED_FLOPS, BANDWIDTH, steps=1)
     settings = {"storage": {"bandwidth": f"{BANDWIDTH} bit/s", "latency": "1 ms"}}
     cluster = scenario.cluster.model_validate({**scenario.cluster.model_dump(), **settings})
     scenario = scenario.model_copy(update={"cluster": cluster})
@@ -57,7 +57,7 @@ def readings(machines: int, play: PlayBy) -> Reading:
 
     step = seconds(0)
     # What is read must have been put there, which takes as long: half of what comes on top is the reading.
-    batch, everything = ((seconds(size * IMAGE_BYTES) - step) / 2 for size in (scenario.task.batch_size, IMAGES))
+    batch, everything = ((seconds(size * IMAGE_BYTES) - step) / 2 for size in (BATCH_SIZE, IMAGES))
     return Reading(machines, steps * step, steps * step + everything, steps * (step + batch))
 
 

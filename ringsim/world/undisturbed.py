@@ -159,6 +159,8 @@ class Undisturbed:
             # Before the last member goes on: it may enter the next one, and disturb that.
             self._book()
             self.stage.over(self)
+            # They know this collective and its buffers; without them all of it goes now, and not when garbage is due.
+            self._entries = []
         self.stage.finish(seat, result)
 
     def give_up(self) -> None:
