@@ -22,7 +22,7 @@ from ringsim.learning.learning_rate import learning_rate
 from ringsim.learning.models.build import build
 from ringsim.learning.models.cnn import cnn
 from ringsim.learning.models.layers import dense
-from ringsim.learning.models.model import Layer, Model
+from ringsim.learning.models.model import Model
 from ringsim.learning.parameters import layout
 from ringsim.learning.pinned import jax, jnp
 from ringsim.learning.sampler import Batch, Cursor, Sampler
@@ -277,12 +277,6 @@ def test_a_model_of_the_users_own():
     gradient = with_own.gradient(with_own.initial().parameters, (0, 1, 2)).value()
     assert gradient.loss == pytest.approx(np.abs(outputs - data.train_y[:3]).mean(), rel=1e-5)
     assert gradient.array[0] == pytest.approx(np.sign(outputs - data.train_y[:3]).mean(), rel=1e-5)
-
-
-def test_parameters_must_be_float32():
-    whole = Layer("whole", lambda key: {"n": jnp.zeros(3, jnp.int32)}, lambda parameters, x: x, 0, (3,))
-    with pytest.raises(ValueError, match="layer whole must be float32"):
-        layout(Model((whole,)))
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ import numpy as np
 from ringsim.learning import optimizers
 from ringsim.learning.data import load
 from ringsim.learning.models.build import build
+from ringsim.learning.models.checks import refuse_misfit
 from ringsim.learning.models.model import Model
 from ringsim.learning.parameters import Layout, Version, layout
 from ringsim.learning.pinned import jax, jnp
@@ -99,7 +100,7 @@ class Engine:
     replica pays for itself, and all results have the same bits. model: a user's own, instead of the task's. hold: is
     told each answer that is asked for, and its size in bytes; what it holds is not computed again (`memo.py`).
 
-    Raises ScenarioInvalid where the task's model does not fit its data.
+    Raises ScenarioInvalid where the task's model does not fit its data, UsageError where the user's own does not.
 
     >>> from ringsim.scenario import Softmax
     >>> engine = Engine(Task(steps=1, model=Softmax(kind="softmax")), seed=7, rows=4)
@@ -124,6 +125,8 @@ class Engine:
         self.rows = rows
         self.share_replicas = share_replicas
         self.dataset = load(task.dataset, seed)
+        if model is not None:
+            refuse_misfit(model, self.dataset.shape)
         self.model = model or build(task.model, self.dataset)
         told: int | None = task.flop_per_sample
         self.flop_per_sample: int = self.model.flop_per_sample if told is None else told

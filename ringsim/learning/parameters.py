@@ -74,8 +74,6 @@ class Layout:
 def layout(model: Model) -> Layout:
     """Return how the parameters of `model` lie in a flat vector. Computes shapes only, no numbers.
 
-    Raises ValueError where a parameter is not float32.
-
     >>> from ringsim.learning.models.layers import dense
     >>> layout(Model((dense("a", 3, 2), dense("b", 2, 1)))).slices
     (LayerSlice(name='a', start=0, stop=8), LayerSlice(name='b', start=8, stop=11))
@@ -84,8 +82,6 @@ def layout(model: Model) -> Layout:
     abstract = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     for layer, parameters in zip(model.layers, abstract, strict=True):
         leaves, structure = jax.tree.flatten(parameters)
-        if any(leaf.dtype != jnp.float32 for leaf in leaves):
-            raise ValueError(f"the parameters of layer {layer.name} must be float32")
         shapes.append(tuple(leaf.shape for leaf in leaves))
         structures.append(structure)
         stop = start + sum(math.prod(leaf.shape) for leaf in leaves)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ringsim.errors import UsageError
 from ringsim.learning.pinned import jax, jnp
 
 # The parameters of one layer: any nesting of dicts, lists and tuples with float32 arrays for leaves; {} for none.
@@ -26,6 +27,8 @@ class Layer:
     init: key -> parameters. apply: (parameters, inputs [rows, ...]) -> outputs [rows, *output_shape]; a pure function.
     flop: floating-point operations of the forward pass of one sample, a multiply-add counting as two. train: what takes
     the place of `apply` in a gradient, if the layer draws there: (parameters, inputs, keys [rows]) -> outputs.
+
+    Raises UsageError where flop or output_shape are no whole numbers.
     """
 
     name: str
@@ -34,6 +37,16 @@ class Layer:
     flop: int
     output_shape: tuple[int, ...]
     train: Callable[[Parameters, jax.Array, jax.Array], jax.Array] | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_count(self.flop):
+            raise UsageError(f"layer {self.name}: flop is a whole number, 0 or more, not {self.flop!r}")
+        if not (isinstance(self.output_shape, tuple) and all(map(_is_count, self.output_shape))):
+            raise UsageError(f"layer {self.name}: output_shape is a tuple such as (10,), not {self.output_shape!r}")
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and number >= 0
 
 
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -61,11 +74,23 @@ class Model:
 
     loss gives float32; accuracy gives bool, whether the answer is right. The engine takes the means, because only
     it knows which rows of a padded batch are samples.
+
+    Raises UsageError where layers is no tuple of them, or empty. What the functions return, `checks.py` looks at.
     """
 
     layers: tuple[Layer, ...]
     loss: Callable[[jax.Array, jax.Array], jax.Array] = softmax_cross_entropy
     accuracy: Callable[[jax.Array, jax.Array], jax.Array] = most_likely_is_right
+
+    def __post_init__(self) -> None:
+        layers: object = self.layers
+        if not isinstance(layers, tuple):
+            raise UsageError(f"a model takes a tuple of layers, as (first, last) is one, not a {type(layers).__name__}")
+        if not layers:
+            raise UsageError("a model needs at least one layer")
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise UsageError(f"each layer of a model is a Layer, not {layer!r}")
 
     @property
     def flop_per_sample(self) -> int:
