@@ -28,6 +28,7 @@ from ringsim.scenario import Adam, Cnn, Digits, Scenario, Synthetic, Task
 from ringsim.simulation import simulate
 from ringsim.trace import Event
 
+CNN = {"kind": "cnn"}
 ROWS = 4
 STEPS = 3
 # Adam divides by the size of each gradient. Without a floor, what is rounding in a gradient near 0 is a whole step.
@@ -42,7 +43,7 @@ images = pytest.mark.parametrize("name", IMAGES)
 
 @cache
 def engine(name: str) -> Engine:
-    task = Task(steps=STEPS, model=Cnn(kind="cnn"), dataset=IMAGES[name][0], optimizer=ADAM)
+    task = Task(steps=STEPS, model=Cnn.model_validate(CNN), dataset=IMAGES[name][0], optimizer=ADAM)
     return Engine(task, seed=7, rows=ROWS)
 
 
@@ -209,7 +210,7 @@ def test_an_epoch_of_gradient_descent_is_that_of_a_plain_loop(model: dict[str, A
 
 
 def test_steps_of_the_cnn_on_a_ring_are_those_of_a_plain_loop() -> None:
-    scenario = on_digits("ring", model={"kind": "cnn"}, steps=12, optimizer={"kind": "sgd", "learning_rate": 0.1})
+    scenario = on_digits("ring", model=CNN, steps=12, optimizer={"kind": "sgd", "learning_rate": 0.1})
     result = simulate(scenario)
     plain, data = IMAGES["digits"][1], engine("digits").dataset
     theta = engine("digits").initial().parameters.array.astype(np.float64)
