@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ringsim.commands.wiring import NOT_MET, arguments, complain, file_, files_, json_, load, play, seed_, set_
+from ringsim.commands.wiring import NOT_MET, arguments, complain, file_, files_, json_, load, placed, play, seed_, set_
 from ringsim.errors import UsageError
 
 
@@ -28,7 +28,9 @@ def record(files: tuple[str, ...]) -> int:
         path = shipped.find(file)
         if path != Path(file):
             raise UsageError(f"{file} is ringsim's own, with its own record; copy {path} first, and record the copy")
-        result = play(load(file, (), None, quiet=False).scenario, "steps", shown=True)
+        loaded = load(file, (), None, quiet=False)
+        with placed(loaded):
+            result = play(loaded.scenario, "steps", shown=True)
         target = records.record_path(path)
         there = "replaced" if target.exists() else "new"
         write_whole(target, json.dumps(records.make(result), indent=1) + "\n")
@@ -46,7 +48,9 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
     known = [(file, records.read(records.record_path(shipped.find(file)))) for file in files]
     report = []
     for file, golden in known:
-        result = play(load(file, (), None, quiet=as_json).scenario, "steps", shown=not as_json)
+        loaded = load(file, (), None, quiet=as_json)
+        with placed(loaded):
+            result = play(loaded.scenario, "steps", shown=not as_json)
         verdict = records.verify(result, golden)
         report.append({"file": file, "met": verdict.difference is None, **vars(verdict)})
         if not as_json:
@@ -69,7 +73,9 @@ def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool
     """
     from ringsim.check import replay
 
-    result = play(load(file, overrides, seed, quiet=as_json).scenario, "steps", shown=not as_json)
+    loaded = load(file, overrides, seed, quiet=as_json)
+    with placed(loaded):
+        result = play(loaded.scenario, "steps", shown=not as_json)
     again = replay(result, arguments(file, overrides, seed))
     digests = {"schedule": result.schedule_digest, "numbers": result.numbers_digest}
     if as_json:

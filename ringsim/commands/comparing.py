@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringsim.commands.wiring import command_words, files_, json_, load, play, quiet_, seed_, set_, show
-from ringsim.errors import EnvironmentRefused, InvariantBroken, RingsimError, ScenarioInvalid, UsageError
+from ringsim.commands.wiring import command_words, files_, json_, load, placed, play, quiet_, seed_, set_, show
+from ringsim.errors import (
+    EnvironmentRefused,
+    InvariantBroken,
+    RingsimError,
+    ScenarioInvalid,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from ringsim.comparing.entries import Entry
@@ -86,7 +92,8 @@ def _standing(
 
     try:
         loaded = load(file, overrides, seed, quiet=quiet)
-        standing = arena.standing(_heading(several, entry), loaded.scenario, crashes)
+        with placed(loaded):
+            standing = arena.standing(_heading(several, entry), loaded.scenario, crashes)
     except (EnvironmentRefused, InvariantBroken):
         raise
     except RingsimError as error:

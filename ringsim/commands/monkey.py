@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ringsim.commands.wiring import NOT_MET, ctrl_c, file_, json_, load, quiet_, set_, show
+from ringsim.commands.wiring import NOT_MET, ctrl_c, file_, json_, load, placed, quiet_, set_, show
 from ringsim.errors import UsageError
 
 
@@ -57,7 +57,8 @@ def monkey(
     run_folder.prepare(out or Path())  # Here what breaks an invariant will be written.
     shown = not (quiet or as_json)
     with ctrl_c() as pressed:
-        ground = scout(loaded.scenario, wishes)
+        with placed(loaded):
+            ground = scout(loaded.scenario, wishes)
         with counted("trying", len(ground.cases), shown=shown) as tell:
 
             def done(number: int) -> None:

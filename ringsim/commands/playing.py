@@ -18,6 +18,7 @@ from ringsim.commands.wiring import (
     file_,
     json_,
     load,
+    placed,
     play,
     quiet_,
     seed_,
@@ -69,7 +70,8 @@ def run(
     if out is not None:
         run_folder.prepare(out)
     loaded = load(file, overrides, seed, quiet)
-    result = play(loaded.scenario, trace, shown=not (quiet or as_json), fidelity=fidelity)
+    with placed(loaded):
+        result = play(loaded.scenario, trace, shown=not (quiet or as_json), fidelity=fidelity)
     result = result.with_command(command_words("run", file, overrides, seed))
     faster = _speed_up(loaded, result) if speed_up else None
     if out is not None:

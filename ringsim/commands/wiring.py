@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ringsim.errors import ScenarioInvalid
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -51,6 +53,15 @@ def load(file: str, overrides: Sequence[str], seed: int | None, quiet: bool) -> 
         for note in loaded.notes:
             click.echo(f"note: {note}", err=True)
     return loaded
+
+
+@contextmanager
+def placed(loaded: Loaded) -> Iterator[None]:
+    """Give the mistakes that only playing finds, such as in a folder of images, their places in the scenario file."""
+    try:
+        yield
+    except ScenarioInvalid as error:
+        raise loaded.placed(error) from None
 
 
 def show(table: RenderableType) -> None:

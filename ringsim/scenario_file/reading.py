@@ -48,6 +48,18 @@ class Loaded:
 
     scenario: Scenario
     notes: tuple[str, ...] = ()
+    written: _Written | None = field(default=None, repr=False, compare=False)
+
+    def placed(self, error: ScenarioInvalid) -> ScenarioInvalid:
+        """Return the error with its places in the file: what only playing could find comes with its keys alone.
+
+        >>> loaded = parse("{name: a, task: {steps: 3}, cluster: {nodes: 4}, strategy: {name: ring}}", "a")
+        >>> print(loaded.placed(ScenarioInvalid((Problem("", "task.steps", "is not what I meant"),))))
+        a:1:25: task.steps: is not what I meant
+        """
+        if self.written is None:
+            return error
+        return _invalid(self.written, [Finding(_path(each.path), each.sentence) for each in error.problems])
 
 
 def load(path: str | FilePath, overrides: Sequence[str] = (), seed: int | None = None) -> Loaded:
@@ -106,7 +118,7 @@ def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), 
     scenario, more = _check(written.data)
     if scenario is None or findings or more:
         raise _invalid(written, (*findings, *_of_rows(written, more)))
-    return Loaded(scenario, tuple(notes))
+    return Loaded(scenario, tuple(notes), written)
 
 
 # --- what is written and where ----------------------------------------------------------------------------------------
@@ -208,8 +220,13 @@ def _split(words: str) -> tuple[Path, Any]:
     document = read(text)
     if document.mistakes:
         raise UsageError(one_line(f"--set {words}: {document.mistakes[0].sentence}"))
+    return _path(key), document.data
+
+
+def _path(key: str) -> Path:
+    """Return the path that a key such as `faults[0].at` goes."""
     steps = key.replace("[", ".").replace("]", "").split(".")
-    return tuple(int(step) if re.fullmatch("[0-9]{1,9}", step) else step for step in steps), document.data
+    return tuple(int(step) if re.fullmatch("[0-9]{1,9}", step) else step for step in steps)
 
 
 def _container(data: Any, path: Path, words: str) -> tuple[Any, Path]:
