@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ringsim.scenario import Scenario, planned_steps
 from ringsim.trace import Event
@@ -26,10 +26,13 @@ def progress(scenario: Scenario, *, shown: bool) -> Iterator[Callable[[Event], N
         MofNCompleteColumn(),
         TextColumn("{task.fields[time]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{scenario.name}, {scenario.strategy.name}", total=planned_steps(scenario), time="")
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(f"{scenario.name}, {scenario.strategy.name}", total=planned_steps(scenario), time="")
+    with ExitStack() as started:
 
         def watch(event: Event) -> None:
+            if not bar.live.is_started:  # Not before: data may be fetched first, with a bar of its own.
+                started.enter_context(bar)
             if event.kind == "update":
                 step = event.fields["step"]
                 # With workers missing an epoch takes more steps than planned.
