@@ -4,6 +4,7 @@
     ├── UsageError                  the command line makes no sense                (2)
     ├── ScenarioInvalid             the scenario file is wrong, with every place   (3)
     ├── EnvironmentRefused          JAX was started with other settings            (1)
+    ├── DataUnavailable             a data set cannot be fetched                   (1)
     └── InvariantBroken             ringsim itself is wrong                        (1)
 
     NodeError                       may cross a `yield from` of a strategy; nothing else does
@@ -64,6 +65,14 @@ class ScenarioInvalid(RingsimError):
 
 class EnvironmentRefused(RingsimError):
     """This process cannot promise the bits, because JAX was started before ringsim with other settings."""
+
+
+class DataUnavailable(RingsimError):
+    """A data set that is not shipped cannot be fetched, by this machine or at this moment.
+
+    Neither the scenario (3) nor the command line (2) is at fault: another machine plays the same. So it is 1, as where
+    JAX refuses.
+    """
 
 
 class InvariantBroken(RingsimError):

@@ -184,7 +184,7 @@ def test_speed_up_is_against_the_local_twin(small: str, capsys: pytest.CaptureFi
     assert ring["speed_up"] == pytest.approx(local["virtual_time_ns"] / ring["virtual_time_ns"])
 
 
-HEAVY = ("jax", "networkx", "numpy", "simpy", "optax", "rich")
+HEAVY = ("jax", "networkx", "numpy", "simpy", "optax", "rich", "pooch")
 
 
 @pytest.mark.parametrize(

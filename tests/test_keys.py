@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from mnist_files import pictures, write_idx
 from pydantic import BaseModel
 
 from ringsim import load, parse, simulate
@@ -24,6 +25,7 @@ strategy: {name: ring}
 """
 NO_CHANGE_WANTED = {"name"}  # A label: it is told in the summary, and decides nothing.
 
+MNIST = "task.dataset={kind: mnist, folder: one, samples: 12}"
 MOMENTUM = "task.optimizer={kind: momentum, learning_rate: 0.5}"
 ADAM = "task.optimizer={kind: adam, learning_rate: 0.01}"
 HIDDEN = "task.model={kind: mlp, hidden: [16]}"
@@ -106,6 +108,8 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
     ("Synthetic", "noise"): ([], "task.dataset.noise=0.5"),
     ("Digits28", "samples"): (["task.dataset={kind: digits28, samples: 48}"], "task.dataset.samples=49"),
     ("Digits28", "shift"): (["task.dataset={kind: digits28, samples: 48}"], "task.dataset.shift=1"),
+    ("Mnist", "folder"): ([MNIST], "task.dataset.folder=other"),
+    ("Mnist", "samples"): ([MNIST], "task.dataset.samples=11"),
     ("Mlp", "hidden"): (["task.model={kind: mlp, hidden: [8]}"], "task.model.hidden=[9]"),
     ("Cnn", "kind"): ([], "task.model={kind: cnn}"),
     ("Cnn", "dropout"): (["task.model={kind: cnn}"], "task.model.dropout=false"),
@@ -361,6 +365,20 @@ CHANGES: dict[tuple[str, str], tuple[list[str], str]] = {
 def digests(loaded: Loaded) -> tuple[str, str]:
     result = simulate(loaded.scenario)
     return result.schedule_digest, result.numbers_digest
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of a few images each."""
+    folder = tmp_path_factory.mktemp("images")
+    write_idx(folder / "one")
+    write_idx(folder / "other", pictures(12, seed=2))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def beside_the_images(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images)
 
 
 @pytest.mark.parametrize("key", CHANGES, ids=".".join)

@@ -13,6 +13,7 @@ import click
 
 from ringsim.commands.wiring import command_words, files_, json_, load, placed, play, quiet_, seed_, set_, show
 from ringsim.errors import (
+    DataUnavailable,
     EnvironmentRefused,
     InvariantBroken,
     RingsimError,
@@ -94,10 +95,10 @@ def _standing(
         loaded = load(file, overrides, seed, quiet=quiet)
         with placed(loaded):
             standing = arena.standing(_heading(several, entry), loaded.scenario, crashes)
-    except (EnvironmentRefused, InvariantBroken):
+    except (DataUnavailable, EnvironmentRefused, InvariantBroken):
         raise
     except RingsimError as error:
-        if not entry.is_asked:
+        if not entry.is_asked and not _is_of_data(error):
             return Standing((*([file] if several else []), entry.words), reason=_reason(error))
         if isinstance(error, ScenarioInvalid) and entry.words and _is_of_strategy(error):
             load(file, (), seed, quiet=True)  # If the file itself is wrong, that is what to say.
@@ -125,6 +126,12 @@ def _heading(several: bool, entry: Entry) -> Callable[[Result], tuple[str, ...]]
 
 def _is_of_strategy(error: ScenarioInvalid) -> bool:
     return all(problem.path.startswith("strategy") for problem in error.problems)
+
+
+def _is_of_data(error: RingsimError) -> bool:
+    """Say whether no strategy could have played this: the data themselves are mistaken."""
+    paths = [problem.path for problem in error.problems] if isinstance(error, ScenarioInvalid) else []
+    return any(path.startswith("task.dataset") for path in paths)
 
 
 def _reason(error: RingsimError) -> str:

@@ -2,7 +2,8 @@
 
     runtime.py        the pinned settings of JAX, and the environment that decides whether bits must agree
     pinned.py         `jax`, `jnp`, `optax`, started with those settings: everybody takes them from there
-    data.py           digits and synthetic points, as arrays
+    data.py           digits, synthetic points and MNIST, as arrays
+    mnist.py          the files of MNIST: from a folder, or fetched
     sampler.py        who takes which samples at which step
     models/           layers and models, one model a file
     parameters.py     pytree <-> flat vector, and immutable versions of it
@@ -12,5 +13,5 @@
     memo.py           what engines have computed, kept from one run of a process to the next
 
 What is not here: time, messages and machines (`world`), and the order in which gradients are summed (`collectives`).
-Importing this package imports nothing; `runtime`, `data`, `sampler` and `learning_rate` do without JAX.
+Importing this package imports nothing; `runtime`, `data`, `mnist`, `sampler` and `learning_rate` do without JAX.
 """

@@ -1,6 +1,7 @@
-"""Data sets as arrays: the shipped handwritten digits, and synthetic points. The same numbers on every machine.
+"""Data sets as arrays: the shipped handwritten digits, synthetic points, MNIST. The same numbers on every machine.
 
-What is not here: the digits on 28x28 pixels (`digits28.py`), and who takes which sample when (`sampler.py`). No JAX.
+What is not here: the digits on 28x28 pixels (`digits28.py`), the files of MNIST (`mnist.py`), and who takes which
+sample when (`sampler.py`). No JAX.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from importlib import resources
 
 import numpy as np
 
+from ringsim.learning import mnist
 from ringsim.learning.digits28 import SIDE, enlarged, placed
-from ringsim.scenario import Digits, Digits28, Synthetic
+from ringsim.scenario import Digits, Digits28, Mnist, Synthetic
 from ringsim.seeds import words
 
 DIGITS_SIDE = 8  # pixels
 DIGITS_BRIGHTEST = 16
+MNIST_BRIGHTEST = 255
 TEST_EVERY = 5  # Every fifth image, from the first on, is for testing: 360 of 1,797.
 _POINTS_A_BLOCK = 4_096
 
@@ -57,8 +60,10 @@ class Dataset:
         return Shape(self.train_x.shape[1], self.classes, self.image_shape)
 
 
-def load(settings: Digits | Digits28 | Synthetic, seed: int) -> Dataset:
-    """Return the data that a scenario asks for; `seed` draws synthetic points and shifts, and not the digits.
+def load(settings: Digits | Digits28 | Synthetic | Mnist, seed: int) -> Dataset:
+    """Return the data that a scenario asks for; `seed` draws synthetic points and shifts, and no other images.
+
+    Raises ScenarioInvalid for files that are none of MNIST's format, DataUnavailable where they cannot be fetched.
 
     >>> from ringsim.scenario import Digits
     >>> load(Digits(kind="digits"), seed=0).train_x.shape
@@ -66,6 +71,8 @@ def load(settings: Digits | Digits28 | Synthetic, seed: int) -> Dataset:
     """
     if isinstance(settings, Synthetic):
         return _synthetic(settings, seed)
+    if isinstance(settings, Mnist):
+        return _mnist(settings)
     return _digits28(settings, seed) if isinstance(settings, Digits28) else _digits()
 
 
@@ -79,6 +86,21 @@ def _digits() -> Dataset:
     y = table[:, pixels_a_line].astype(np.int32)
     testing = np.arange(len(table)) % TEST_EVERY == 0
     return Dataset(x[~testing], y[~testing], x[testing], y[testing], 10, (DIGITS_SIDE, DIGITS_SIDE, 1))
+
+
+@functools.lru_cache(maxsize=1)
+def _mnist(settings: Mnist) -> Dataset:
+    """Read the files, once for all runs of a process. Every image is a row of numbers from 0 to 1."""
+    train, test = mnist.load(settings)
+    _, height, width = train.images.shape
+    arrays = (_scaled(train.images), train.labels, _scaled(test.images), test.labels)
+    return Dataset(*arrays, mnist.CLASSES, (height, width, 1))
+
+
+def _scaled(images: np.ndarray) -> np.ndarray:
+    rows = images.reshape(len(images), -1).astype(np.float32)
+    rows /= np.float32(MNIST_BRIGHTEST)
+    return rows
 
 
 @functools.lru_cache(maxsize=4)

@@ -100,7 +100,8 @@ class Engine:
     replica pays for itself, and all results have the same bits. model: a user's own, instead of the task's. hold: is
     told each answer that is asked for, and its size in bytes; what it holds is not computed again (`memo.py`).
 
-    Raises ScenarioInvalid where the task's model does not fit its data, UsageError where the user's own does not.
+    Raises ScenarioInvalid where the task's model does not fit its data, UsageError where the user's own does not, and
+    what `data.load` raises.
 
     >>> from ringsim.scenario import Softmax
     >>> engine = Engine(Task(steps=1, model=Softmax(kind="softmax")), seed=7, rows=4)

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ringsim.learning.data import load
 from ringsim.learning.memo import Memo
+from ringsim.learning.models.build import build
 from ringsim.monkey import shrink
 from ringsim.monkey.cases import Case, Durations, Product, instants, product
 from ringsim.monkey.crowd import Batch, play_all
@@ -123,7 +125,8 @@ class Hunt:
 
 
 def scout(scenario: Scenario, wishes: Wishes) -> Ground:
-    """Play the scenario as it is, and draw the cases."""
+    """Play the scenario as it is, and draw the cases. Raises what `load` and `build` raise of its data and model."""
+    build(scenario.task.model, load(scenario.task.dataset, scenario.seed))  # Mistakes there break no invariant.
     memo = Memo()
     base = play(scenario, memo)
     length_ns = 0 if base.result is None else base.result.virtual_time_ns

@@ -35,6 +35,16 @@ class Synthetic(Settings):
     noise: float = Field(1.0, ge=0, le=1_000, description="spread around the centre; the centres have spread 1")
 
 
+class Mnist(Settings):
+    """MNIST: 70,000 real handwritten digits of 28x28, fetched once and kept; or images of its format from a folder."""
+
+    kind: Literal["mnist"]
+    folder: str | None = Field(
+        None, min_length=1, description="with mnist.npz or the four IDX files, beside the scenario; default: fetched"
+    )
+    samples: int = Field(60_000, ge=1, le=10_000_000, description="train on so many images, the first ones")
+
+
 class Shuffled(Settings):
     """All samples are everybody's: one shuffle an epoch, cut among the workers."""
 
@@ -109,7 +119,7 @@ class Adam(Settings):
 class Task(Settings):
     """What is learned, from what, how and for how long."""
 
-    dataset: Annotated[Digits | Digits28 | Synthetic, Field(discriminator="kind")] = Digits(kind="digits")
+    dataset: Annotated[Digits | Digits28 | Synthetic | Mnist, Field(discriminator="kind")] = Digits(kind="digits")
     shards: Annotated[Shuffled | Dirichlet, Field(discriminator="kind")] = Shuffled(kind="shuffled")
     model: Annotated[Softmax | Mlp | Cnn, Field(discriminator="kind")] = Mlp(kind="mlp")
     epochs: int | None = Field(None, ge=1, le=1_000_000, description="passes over the training samples (or say steps)")

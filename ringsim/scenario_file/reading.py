@@ -114,6 +114,7 @@ def parse(text: str, source: str = "<scenario>", overrides: Sequence[str] = (), 
         raise _invalid(written, findings)
     written.spell_out()
     notes = _override(written, overrides, seed)
+    _settle_folder(written)
     findings += _read_graph(written) + _read_failures(written)
     scenario, more = _check(written.data)
     if scenario is None or findings or more:
@@ -300,6 +301,17 @@ def _drop_other_length(written: _Written) -> list[str]:
 
 def _is_given(written: _Written, path: Path) -> bool:
     return any(given[: len(path)] == path[: len(given)] for given in written.given)
+
+
+# --- what lies beside the file ----------------------------------------------------------------------------------------
+
+
+def _settle_folder(written: _Written) -> None:
+    """Make the folder of a data set a whole path: a run folder's scenario then finds it too."""
+    dataset = value_at(written.data, ("task", "dataset"))
+    folder = value_at(dataset, ("folder",))
+    if isinstance(folder, str) and folder:
+        dataset["folder"] = str(FilePath(written.source).parent.absolute() / folder)
 
 
 # --- a graph from a file ----------------------------------------------------------------------------------------------

@@ -30,14 +30,22 @@ for 3 rows it returns float32 [3, 10]
     """
     outputs = _rows_of((shape.features,), "float32")
     for layer in model.layers:
-        parameters = _drawn(layer)
-        what = f"apply of layer {layer.name}"
-        outputs = _returned(f"{what} fails on {_described(outputs)}", layer.apply, parameters, outputs)
-        _expect(what, outputs, layer.output_shape, "float32", "its output_shape")
+        parameters, inputs = _drawn(layer), outputs
+        outputs = _outputs(f"apply of layer {layer.name}", layer, layer.apply, parameters, inputs)
+        if layer.train is not None:
+            keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), ROWS))
+            _outputs(f"train of layer {layer.name}", layer, layer.train, parameters, inputs, keys)
     labels = _rows_of((), "int32")
     for name, function, dtype in (("loss", model.loss, "float32"), ("accuracy", model.accuracy, "bool")):
         found = _returned(f"the model's {name} fails on {_described(outputs)}", function, outputs, labels)
         _expect(f"the model's {name}", found, (), dtype, "one for each sample")
+
+
+def _outputs(what: str, layer: Layer, function: Callable[..., Any], parameters: Parameters, *inputs: Any) -> Any:
+    """Return the shape of a layer's outputs, which must be what the layer says."""
+    outputs = _returned(f"{what} fails on {_described(inputs[0])}", function, parameters, *inputs)
+    _expect(what, outputs, layer.output_shape, "float32", "its output_shape")
+    return outputs
 
 
 def _rows_of(shape: tuple[int, ...], dtype: str) -> Any:
