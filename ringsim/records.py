@@ -5,7 +5,7 @@
 The schedule must be the same everywhere. The numbers must be the same bits where the numerical environment is the
 recorded one; elsewhere they are compared within the record's tolerances, and the answer says which of the two was done.
 So that a difference can be placed, a record keeps a short fingerprint of everything up to each update. What is not
-here: playing twice on this machine (`check.py`).
+here: playing twice on this machine (`checking/`).
 """
 
 from __future__ import annotations

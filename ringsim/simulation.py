@@ -21,7 +21,7 @@ from ringsim.learning.engine import Engine
 from ringsim.learning.memo import Memo
 from ringsim.learning.models.model import Model
 from ringsim.learning.parameters import Version
-from ringsim.learning.runtime import environment
+from ringsim.learning.runtime import environment, refuse_changed_settings
 from ringsim.learning.sampler import Order, Sampler
 from ringsim.learning.shards import label_skewed
 from ringsim.node import Node, Operation, Program
@@ -76,6 +76,7 @@ def simulate(
     ('finished: 2 steps in 433.4 us of virtual time', 128)
     """
     _refuse(scenario, strategy, model, trace, fidelity)
+    refuse_changed_settings()
     refuse_conflicts(scenario, None if model is None else len(model.layers))
     deployment = deploy(scenario) if strategy is None else _everywhere(strategy, scenario)
     rows = max(deployment.shares.values())

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from ringsim import load, simulate
-from ringsim.check import first_difference, replay
+from ringsim.checking.conditions import another_process
+from ringsim.checking.difference import first_difference
+from ringsim.checking.replay import replay
 from ringsim.cli import run_command
 from ringsim.trace import Event
 
@@ -89,10 +91,10 @@ def test_check_says_the_same_and_names_what_differs(
     event = result.trace[place]
     moved = Event(event.time_ns, event.node, event.kind, {**event.fields, "step": 999})
     object.__setattr__(result, "trace", (*result.trace[:place], moved, *result.trace[place + 1 :]))
-    difference = replay(result, ARGUMENTS).difference
-    assert difference is not None
-    assert f"{event.node}: update" in difference
-    assert '"step":999' in difference
+    (finding,) = replay(result, ARGUMENTS, [another_process()])
+    assert finding.verdict == "differs"
+    assert f"{event.node}: update" in finding.words
+    assert '"step":999' in finding.words
 
 
 def test_the_first_difference_may_be_an_end() -> None:

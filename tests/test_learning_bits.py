@@ -1,4 +1,4 @@
-"""The same bits in other processes: one core or all, a fresh cache or a warm one, whoever imported JAX first.
+"""The same bits in other processes: cores, threads, variables, a fresh cache or a warm one, whoever imported JAX first.
 
 What is not here: what the bits should be near to (`test_learning.py`).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -38,9 +39,14 @@ digest.update(here.evaluate(state.parameters).loss.hex().encode())
 print(json.dumps({"digest": digest.hexdigest(), "environment": environment()}))
 """
 ONE_CORE = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-JAX_FIRST = "import jax, jax.numpy\n"
+JAX_FIRST = (
+    "import warnings, jax, jax.numpy\n"
+    "warnings.filterwarnings('ignore', message='ringsim has set jax_enable_x64=False')\n"
+)
 JAX_STARTED = "import jax; jax.jit(lambda x: x + 1)(1)\n"
 START = "from ringsim.learning.runtime import start_jax; start_jax(); start_jax()\n"
+
+IS_X86_64 = runtime.is_x86_64(platform.machine())
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="pins cores, and moves the cache by XDG_CACHE_HOME")
 
@@ -53,6 +59,10 @@ def start(program: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env={**kept, **variables}, stdout=pipe, stderr=pipe, text=True)
 
 
+def threads(number: str) -> dict[str, str]:
+    return dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), number)
+
+
 def answer(process: subprocess.Popen[str]) -> dict:
     printed, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
@@ -60,16 +70,18 @@ def answer(process: subprocess.Popen[str]) -> dict:
 
 
 @needs_linux
-def test_bits_do_not_depend_on_cores_or_cache_or_who_imports_jax_first(tmp_path):
+def test_bits_do_not_depend_on_cores_or_threads_or_cache_or_variables_or_who_imports_jax_first(tmp_path):
     no_folder = tmp_path / "file"
     no_folder.touch()
     cache = str(tmp_path / "cache")
-    one_core = start(ONE_CORE + TRAIN, XDG_CACHE_HOME=cache, PYTHONHASHSEED="1")
-    uncached = start(TRAIN, XDG_CACHE_HOME=str(no_folder), PYTHONHASHSEED="2")
+    one_core = start(ONE_CORE + TRAIN, XDG_CACHE_HOME=cache, PYTHONHASHSEED="1", **threads("1"))
+    # Without a pinned PJRT_NPROC and instruction set, each of these two gave other bits by itself.
+    callers = {"PJRT_NPROC": "1", "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2" if IS_X86_64 else ""}
+    uncached = start(TRAIN, XDG_CACHE_HOME=str(no_folder), PYTHONHASHSEED="2", **callers)
     answers = [answer(one_core), answer(uncached)]
     compiled = sorted(Path(cache).rglob("*-cache"))
     assert any("mean_loss" in path.name for path in compiled)
-    warm = start(TRAIN, XDG_CACHE_HOME=cache)
+    warm = start(TRAIN, XDG_CACHE_HOME=cache, **threads("3"))
     jax_first = start(ONE_CORE + JAX_FIRST + TRAIN, XDG_CACHE_HOME=cache, JAX_ENABLE_X64="1")
     answers += [answer(warm), answer(jax_first)]
     assert sorted(Path(cache).rglob("*-cache")) == compiled

@@ -1,17 +1,36 @@
 """The commands `record`, `verify` and `check`: the same run again, and whether it is the same.
 
-What is not here: what is compared (`records.py`, `check.py`).
+What is not here: what is compared (`records.py`, `checking/`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ringsim.commands.wiring import NOT_MET, arguments, complain, file_, files_, json_, load, placed, play, seed_, set_
+from ringsim.commands.wiring import (
+    NOT_MET,
+    arguments,
+    complain,
+    file_,
+    files_,
+    json_,
+    load,
+    placed,
+    play,
+    seed_,
+    set_,
+    show,
+)
 from ringsim.errors import UsageError
+
+if TYPE_CHECKING:
+    from ringsim.checking.replay import Finding
 
 
 @click.command()
@@ -63,27 +82,52 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
 
 @click.command()
 @file_
+@click.option("--all", "under_all", is_flag=True, help="Play it under every condition that must not matter.")
 @set_
 @seed_
 @json_
-def check(file: str, overrides: tuple[str, ...], seed: int | None, as_json: bool) -> int:
+def check(file: str, under_all: bool, overrides: tuple[str, ...], seed: int | None, as_json: bool) -> int:
     """Play FILE twice, and name any difference.
 
-    The second time is in another process, with another number of cores and another hash seed.
+    The second time is in another process, with another number of cores and another hash seed. With --all it is played
+    under each of a list of conditions, among them other threads, flags and caches.
     """
-    from ringsim.check import replay
+    from ringsim.checking.conditions import CONDITIONS, another_process
+    from ringsim.checking.replay import replay
+    from ringsim.report.progress import counted
 
+    conditions = CONDITIONS if under_all else (another_process(),)
     loaded = load(file, overrides, seed, quiet=as_json)
     with placed(loaded):
         result = play(loaded.scenario, "steps", shown=not as_json)
-    again = replay(result, arguments(file, overrides, seed))
+    with counted("checking", len(conditions), shown=under_all and not as_json) as tell:
+        findings = replay(result, arguments(file, overrides, seed), conditions, tell)
     digests = {"schedule": result.schedule_digest, "numbers": result.numbers_digest}
+    (_tell_all if under_all else _tell_one)(findings, digests, as_json)
+    return NOT_MET if any(finding.verdict == "differs" for finding in findings) else 0
+
+
+def _tell_one(findings: Sequence[Finding], digests: Mapping[str, str], as_json: bool) -> None:
+    (again,) = findings
+    difference = again.words or None
     if as_json:
-        click.echo(json.dumps({**vars(again), "digest": digests}, indent=2))
-    elif again.difference is None:
-        click.echo(f"the same, event by event and bit by bit, in {again.how}")
+        click.echo(json.dumps({"how": again.condition, "difference": difference, "digest": digests}, indent=2))
+    elif difference is None:
+        click.echo(f"the same, event by event and bit by bit, in {again.condition}")
         for name, value in digests.items():
             click.echo(f"{name:8}  {value}")
     else:
-        complain(f"not the same in {again.how}; the first difference: {again.difference}")
-    return 0 if again.difference is None else NOT_MET
+        complain(f"not the same in {again.condition}; the first difference: {difference}")
+
+
+def _tell_all(findings: Sequence[Finding], digests: Mapping[str, str], as_json: bool) -> None:
+    from ringsim.report.checking import condition_table
+
+    different = [finding.condition for finding in findings if finding.verdict == "differs"]
+    if as_json:
+        rows = [asdict(finding) for finding in findings]
+        click.echo(json.dumps({"met": not different, "conditions": rows, "digest": digests}, indent=2))
+        return
+    show(condition_table(findings, digests))
+    if different:
+        complain(f"not the same under: {'; '.join(different)}")

@@ -40,6 +40,9 @@ JAX_SETTINGS: dict[str, Any] = {
     "jax_disable_jit": False,
 }
 
+# What JAX itself chooses where nobody has chosen, as far as it is not pinned.
+_JAX_DEFAULTS: dict[str, Any] = {"jax_platforms": None, "jax_cpu_enable_async_dispatch": True}
+
 # Two numbers digests must be equal where all of these are. Python itself computes no number of a training.
 COMPARABLE_KEYS = (
     "jax",
@@ -55,6 +58,9 @@ COMPARABLE_KEYS = (
     "caches",
 )
 
+# How the sentence begins that refuses a process in which somebody has used JAX before.
+ALREADY_STARTED = "JAX was already started with "
+
 # Extensions that libraries inside jaxlib may look for by themselves, whatever XLA was told.
 _VECTOR_EXTENSIONS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx_vnni", "amx_tile", "asimd", "sve", "sve2")
 
@@ -63,8 +69,8 @@ def start_jax() -> None:
     """Pin the settings that decide bits, then import JAX; every later call checks that they still hold.
 
     Flags of XLA_FLAGS other than the instruction set are kept, and recorded in `environment()`. If JAX was imported but
-    not yet used, it takes the pinned settings, process-wide. The variables of the process environment that this sets
-    (PJRT_NPROC, XLA_FLAGS) are inherited by child processes.
+    not yet used, it takes the pinned settings, process-wide; a warning names those that somebody had chosen otherwise.
+    The variables of the process environment that this sets (PJRT_NPROC, XLA_FLAGS) are inherited by child processes.
 
     Raises:
         EnvironmentRefused: JAX has already started its backend, with settings other than these.
@@ -75,9 +81,12 @@ def start_jax() -> None:
     os.environ["PJRT_NPROC"] = str(PJRT_NPROC)
     if flags := xla_flags(os.environ.get("XLA_FLAGS", ""), platform.machine()):
         os.environ["XLA_FLAGS"] = flags
+    was_imported = "jax" in sys.modules
     import jax
 
     config: Any = jax.config
+    if was_imported:
+        _tell_what_changes(config.values)
     for name, value in JAX_SETTINGS.items():
         config.update(name, value)
     folder = _writable(cache_folder())
@@ -92,19 +101,50 @@ def _backend_has_started() -> bool:
     return bridge is not None and bridge.backends_are_initialized()
 
 
-def _refuse_other_settings() -> None:
+def _tell_what_changes(found: Mapping[str, Any]) -> None:
+    """Warn of the settings that somebody chose for this process before, and that do not stay."""
+    chosen = {name for name in JAX_SETTINGS if found[name] not in (JAX_SETTINGS[name], _JAX_DEFAULTS.get(name))}
+    changes = [f"{name}={pinned} (it was {found[name]})" for name, pinned in JAX_SETTINGS.items() if name in chosen]
+    if changes:
+        warnings.warn(
+            f"ringsim has set {', '.join(changes)} for all of this process, because its bits hang on that; "
+            "to keep what you chose, run ringsim in a process of its own",
+            stacklevel=2,
+        )
+
+
+def refuse_changed_settings() -> None:
+    """Check that the settings of JAX that decide bits are still those that `start_jax` has pinned.
+
+    Raises:
+        EnvironmentRefused: somebody has changed one since, for the process or for a `with` around this call.
+    """
+    if others := _other_settings():
+        pinned = ", ".join(f"{name}={JAX_SETTINGS[name]}" for name in others)
+        raise EnvironmentRefused(
+            f"JAX was set to {', '.join(others.values())} after ringsim had started it, which gives other bits than "
+            f"ringsim promises; set it back to {pinned} before you simulate"
+        )
+
+
+def _other_settings() -> dict[str, str]:
+    """Return each setting of a started JAX that is not as pinned, in words by its name."""
     import jax
 
-    flags = os.environ.get("XLA_FLAGS", "")
     found: dict[str, Any] = {**jax.config.values, "jax_platforms": jax.default_backend()}
-    others = [f"{name}={found[name]}" for name, pinned in JAX_SETTINGS.items() if found[name] != pinned]
+    return {name: f"{name}={found[name]}" for name, pinned in JAX_SETTINGS.items() if found[name] != pinned}
+
+
+def _refuse_other_settings() -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    others = list(_other_settings().values())
     if os.environ.get("PJRT_NPROC") != str(PJRT_NPROC):
         others.append(f"PJRT_NPROC={os.environ.get('PJRT_NPROC', '(not set)')}")
     if flags != xla_flags(flags, platform.machine()):
         others.append(f"XLA_FLAGS={flags or '(not set)'}")
     if others:
         raise EnvironmentRefused(
-            f"JAX was already started with {', '.join(others)}, which gives other bits than ringsim promises; "
+            f"{ALREADY_STARTED}{', '.join(others)}, which gives other bits than ringsim promises; "
             "import ringsim.learning.pinned before the first use of JAX, or run ringsim in a process of its own"
         )
 
@@ -117,10 +157,35 @@ def xla_flags(flags: str, machine: str) -> str:
     >>> xla_flags("", "arm64")
     ''
     """
-    if machine.lower() not in ("x86_64", "amd64"):
+    if not is_x86_64(machine):
         return flags
-    kept = [flag for flag in flags.split() if not flag.startswith(f"{INSTRUCTION_SET_FLAG}=")]
-    return " ".join([*kept, f"{INSTRUCTION_SET_FLAG}={INSTRUCTION_SET}"])
+    return " ".join([*_other_flags(flags), f"{INSTRUCTION_SET_FLAG}={INSTRUCTION_SET}"])
+
+
+def is_x86_64(machine: str) -> bool:
+    """Say whether `platform.machine()` is one that an instruction set is pinned on.
+
+    >>> is_x86_64("AMD64"), is_x86_64("arm64")
+    (True, False)
+    """
+    return machine.lower() in ("x86_64", "amd64")
+
+
+def unpinned(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a process as if `start_jax` had not been called in it, to start another one with.
+
+    >>> unpinned({"HOME": "/root", "PJRT_NPROC": "2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"})
+    {'HOME': '/root'}
+    >>> unpinned({"XLA_FLAGS": "--xla_dump_to=/tmp/dump --xla_cpu_max_isa=AVX2"})
+    {'XLA_FLAGS': '--xla_dump_to=/tmp/dump'}
+    """
+    flags = " ".join(_other_flags(variables.get("XLA_FLAGS", "")))
+    kept = {name: value for name, value in variables.items() if name not in ("PJRT_NPROC", "XLA_FLAGS")}
+    return kept | ({"XLA_FLAGS": flags} if flags else {})
+
+
+def _other_flags(flags: str) -> list[str]:
+    return [flag for flag in flags.split() if not flag.startswith(f"{INSTRUCTION_SET_FLAG}=")]
 
 
 # --- the persistent compilation cache ---------------------------------------------------------------------------------
