@@ -282,6 +282,19 @@ def test_another_run_is_named_by_its_first_number(
     assert refused["words"].startswith("JAX was already started with ")
 
 
+def test_what_differs_stands_in_the_table_and_the_condition_on_stderr(
+    small: str, result: Result, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = simulate(result.scenario.model_copy(update={"seed": 8}))
+    monkeypatch.setattr("ringsim.checking.conditions.CONDITIONS", (BY_NAME["replicas apart"],))
+    monkeypatch.setattr(replaying, "simulate", lambda scenario, **options: other)
+    assert run_command(["check", small, "--all"]) == 5
+    said = capsys.readouterr()
+    assert f"replicas apart  not the same: {first_difference(result.trace, other.trace)}\n" in said.out
+    assert "under 0 conditions; 1 not the same." in said.out
+    assert said.err == "error: not the same under: replicas apart\n"
+
+
 def test_a_refusal_that_nobody_promised_and_any_other_end_is_one_sentence(result: Result, small: str) -> None:
     used = Condition("surprise", before=BY_NAME["JAX used before"].before, compiled=USUAL)
     with pytest.raises(

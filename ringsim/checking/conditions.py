@@ -57,7 +57,7 @@ def _threads(number: int) -> Mapping[str, str]:
     return dict.fromkeys(names, str(number))
 
 
-# Each compiles afresh, but for the second: code that another condition has compiled would hide what compiling does.
+# Each compiles afresh, but for the second: what a condition does to compiling would not show in code found compiled.
 CONDITIONS = (
     Condition("compiled afresh", compiled="shared"),
     Condition("found compiled", compiled="shared"),

@@ -5,9 +5,9 @@
 
 A hypothesis says how many steps N workers take, each with 128 samples; N is the number of machines (1, 3, 4) or of
 their processes (2, 6, 8). The speed of a machine follows from the two runs of one machine; the bandwidth, or what else
-is unknown, is fitted (`fitting.py`). From the second on, all steps of a run are alike, so a few are played, and the rest
-is multiplied; and as only times matter here, a gradient is of one sample, and takes the time of 128. What is not here:
-which of them is right (docs/paper.md).
+is unknown, is fitted (`fitting.py`). Only times matter here, so the ring is played without numbers; and from the second
+on, all steps of a run are alike, so a few are played, and the rest is multiplied. What is not here: which of them is
+right (docs/paper.md).
 """
 
 from __future__ import annotations
