@@ -13,24 +13,31 @@ from pathlib import Path
 
 import pytest
 
-from ringsim import load
 from ringsim.cli import run_command
-from ringsim.learning.engine import Engine
 from ringsim.learning.memo import Memo
 from ringsim.paper.experiment import Curve, Epoch, curves, trainings
 from ringsim.paper.fitting import Lines, linear, nearest
-from ringsim.paper.hypotheses import COUNTED, FLOP_PER_SAMPLE, HYPOTHESES, MACHINES, TABLE, Fit, fitted, training_of
+from ringsim.paper.hypotheses import (
+    COUNTED,
+    HYPOTHESES,
+    MACHINES,
+    TABLE,
+    Fit,
+    fitted,
+    ring_without_numbers,
+    training_of,
+)
 from ringsim.paper.store import BANDWIDTH, SPEED_FLOPS, readings
 from ringsim.report.paper import picture
 from ringsim.simulation import simulate
 
-FLOP = FLOP_PER_SAMPLE * 128
+FLOP = 71_954_688 * 128  # of a step: three times the products of a forward pass, by hand in test_learning.py
 GRADIENT = 4 * 1_199_882
 MEMO = Memo()
 
 
-def play(scenario):
-    return simulate(scenario, memo=MEMO)
+def play(scenario, strategy=ring_without_numbers):
+    return simulate(scenario, strategy=strategy, memo=MEMO)
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +81,13 @@ def test_processes_share_a_machine_and_count_as_workers(fits) -> None:
         assert seconds > alone
 
 
-def test_the_flop_are_those_of_the_scenarios_model() -> None:
-    task = load("paper/4nodes").scenario.task
-    assert Engine(task, seed=0, rows=1).flop_per_sample == FLOP_PER_SAMPLE
-    assert Engine(task, seed=0, rows=1).size * 4 == GRADIENT
+@pytest.mark.parametrize(("machines", "processes"), [(1, 1), (3, 1), (4, 1), (3, 2)])
+def test_the_ring_without_numbers_takes_the_time_of_the_ring(machines: int, processes: int) -> None:
+    scenario = training_of(machines, processes, 10**11, 5 * 10**8, steps=3)
+    # The times of 128 samples, and the gradient of one, which is quicker.
+    task = scenario.task.model_copy(update={"batch_size": 1, "flop_per_sample": FLOP})
+    real = simulate(scenario.model_copy(update={"task": task}))
+    assert play(scenario).virtual_time_ns == real.virtual_time_ns
 
 
 def test_one_machine_takes_what_was_measured(fits) -> None:
@@ -143,7 +153,7 @@ def test_least_squares_are_those_of_the_normal_equation() -> None:
 
 
 def test_reading_from_a_store_takes_its_latency_and_everybodys_bytes() -> None:
-    reading = readings(3, lambda scenario, strategy: simulate(scenario, strategy=strategy, memo=MEMO))
+    reading = readings(3, play)
     steps, step = 12 * 157, FLOP / SPEED_FLOPS + ring_seconds(3, BANDWIDTH)
     batch = 1e-3 + 3 * 8 * 128 * 785 / BANDWIDTH
     everything = 1e-3 + 3 * 8 * 60_000 * 785 / BANDWIDTH

@@ -67,8 +67,7 @@ def _times(shown: bool) -> tuple[list[Fit], list[Reading]]:
     from ringsim.report.progress import counted
     from ringsim.simulation import simulate
 
-    # All play the same step with other times: its gradients are computed once.
-    memo = Memo()
+    memo = Memo()  # All have one engine, whose first parameters are drawn once.
 
     def play_by(scenario: Scenario, strategy: Callable[[Node, Training], Operation[State]]) -> Result:
         return simulate(scenario, strategy=strategy, memo=memo)
@@ -77,7 +76,7 @@ def _times(shown: bool) -> tuple[list[Fit], list[Reading]]:
     with counted("hypotheses", len(pairs), shown=shown) as done, ctrl_c():
         fits = []
         for hypothesis, n in pairs:
-            fits.append(fitted(hypothesis, n, lambda scenario: simulate(scenario, memo=memo)))
+            fits.append(fitted(hypothesis, n, play_by))
             done(1)
     return fits, [readings(machines, play_by) for machines in MACHINES]
 

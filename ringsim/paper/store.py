@@ -10,25 +10,16 @@ the most that a central store can cost. What is not here: the ring (`strategies/
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ringsim.collectives.ring import RingAllReduce
-from ringsim.node import Group, Member, Node, Operation
-from ringsim.paper.hypotheses import BATCH_SIZE, EPOCHS, PASS, training_of
-from ringsim.result import Result
-from ringsim.scenario import Scenario
-from ringsim.strategies.buckets import plan
-from ringsim.strategies.ring import train_step
+from ringsim.node import Node, Operation
+from ringsim.paper.hypotheses import BATCH_SIZE, EPOCHS, PASS, Play, ring_without_numbers, training_of
 from ringsim.strategies.training import State, Training
 
 IMAGE_BYTES = 28 * 28 + 1  # as MNIST's files have them: a byte a pixel, and the label
 IMAGES = 60_000
 BANDWIDTH, SPEED_FLOPS = 10**9, 108_554_986_762  # bit/s of a machine, and of the store; the speed of hypothesis a
-
-# Plays a scenario by a strategy of one's own.
-PlayBy = Callable[[Scenario, Callable[[Node, Training], Operation[State]]], Result]
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class Reading:
     stored_seconds: float
 
 
-def readings(machines: int, play: PlayBy) -> Reading:
+def readings(machines: int, play: Play) -> Reading:
     """Return what each way costs. All steps are alike, so one is played and multiplied."""
     scenario = training_of(machines, 1, SPEED_FLOPS, BANDWIDTH, steps=1)
     settings = {"storage": {"bandwidth": f"{BANDWIDTH} bit/s", "latency": "1 ms"}}
@@ -53,7 +44,7 @@ def readings(machines: int, play: PlayBy) -> Reading:
     steps = EPOCHS * -(-PASS // machines)
 
     def seconds(size_bytes: int) -> float:
-        return play(scenario, partial(_read_and_step, scenario=scenario, size_bytes=size_bytes)).virtual_time_ns / 1e9
+        return play(scenario, partial(_read_and_step, size_bytes=size_bytes)).virtual_time_ns / 1e9
 
     step = seconds(0)
     # What is read must have been put there, which takes as long: half of what comes on top is the reading.
@@ -61,11 +52,9 @@ def readings(machines: int, play: PlayBy) -> Reading:
     return Reading(machines, steps * step, steps * step + everything, steps * (step + batch))
 
 
-def _read_and_step(node: Node, training: Training, scenario: Scenario, size_bytes: int) -> Operation[State]:
+def _read_and_step(node: Node, training: Training, size_bytes: int) -> Operation[State]:
     """Put so much into the store, if anything, read it, and take a step."""
-    node.join(Group(0, tuple(Member(name, 0) for name in training.workers)))
     if size_bytes:
         yield from node.save(node.name, None, size_bytes)
         yield from node.load(node.name)
-    buckets = plan(scenario, training.engine)
-    return (yield from train_step(node, training, training.initial(), RingAllReduce(), buckets))
+    return (yield from ring_without_numbers(node, training))
