@@ -76,7 +76,7 @@ HYPOTHESES = (
 )
 COUNTED = {"nodes": 1, "processes": 2}  # what N counts: ranks on a machine
 
-FEW_STEPS = 5
+FEW_STEPS = 5  # As many fit into an epoch of the scenario, whose last step would be shorter.
 _FREE_BANDWIDTH = 10**18
 _PROBES = {"bandwidth": (10**8, 10**9), "speed": (10**10, 10**11)}  # Any two rates tell a straight line.
 
@@ -132,13 +132,13 @@ def _seconds(
     """Return how long a whole training takes: a few steps of it are played."""
     workers = machines * COUNTED[counted]
     steps = hypothesis.epochs(workers) * hypothesis.steps(workers)
-    first, few = (
-        play(
-            training_of(machines, COUNTED[counted], speed_flops, bandwidth, count), ring_without_numbers
-        ).virtual_time_ns
-        for count in (1, FEW_STEPS)
-    )
-    return (first + (steps - 1) * (few - first) / (FEW_STEPS - 1)) / 1e9
+
+    def played_ns(count: int) -> int:
+        scenario = training_of(machines, COUNTED[counted], speed_flops, bandwidth, count)
+        return play(scenario, ring_without_numbers).virtual_time_ns
+
+    first_ns = played_ns(1)
+    return (first_ns + (steps - 1) * (played_ns(FEW_STEPS) - first_ns) / (FEW_STEPS - 1)) / 1e9
 
 
 def ring_without_numbers(node: Node, training: Training) -> Operation[State]:
