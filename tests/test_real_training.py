@@ -28,7 +28,7 @@ from ringsim.scenario import Adam, Cnn, Digits, Scenario, Synthetic, Task
 from ringsim.simulation import simulate
 from ringsim.trace import Event
 
-CNN = {"kind": "cnn"}
+CNN = {"kind": "cnn", "dropout": False}
 ROWS = 4
 STEPS = 3
 # Adam divides by the size of each gradient. Without a floor, what is rounding in a gradient near 0 is a whole step.
