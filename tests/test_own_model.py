@@ -154,6 +154,14 @@ ACCURACY_MUST_BE = r"^the model's accuracy must return bool \[rows\], one for ea
         (lambda: Model((dense("a", 64, 24), dense("b", 32, 10))), r"^apply of layer b fails on float32 \[3, 24\]: "),
         (lambda: Model((dense("a", 63, 10),)), r"^apply of layer a fails on float32 \[3, 64\]: "),
         (applied(np.sin), r"^apply of layer logits fails on float32 \[3, 64\]: "),
+        (
+            of(train=lambda parameters, x, keys: LOGITS.apply(parameters, x)[:, :3]),
+            MUST_BE.replace("apply", "train") + r"float32 \[3, 3\]$",
+        ),
+        (
+            of(train=lambda parameters, x: LOGITS.apply(parameters, x)),
+            r"^train of layer logits fails on float32 \[3, 64\]: .* takes 2 positional arguments but 3 were given$",
+        ),
         (loss(jnp.mean), LOSS_MUST_BE + r"float32 \[\]$"),
         (loss(lambda losses: losses[:, None]), LOSS_MUST_BE + r"float32 \[3, 1\]$"),
         (loss(lambda losses: losses > 0), LOSS_MUST_BE + r"bool \[3\]$"),

@@ -19,6 +19,8 @@ from ringsim.scenario_file.schema import json_schema
 from ringsim.trace import Event
 
 NAMES = shipped.names()
+# Those of the paper train for a minute or two each.
+TO_PLAY = [pytest.param(name, marks=pytest.mark.long) if name.startswith("paper/") else name for name in NAMES]
 _played: dict[tuple[str, ...], Result] = {}
 
 
@@ -45,7 +47,7 @@ def same_parameters(one: Result, other: Result) -> bool:
     return one.parameters.tobytes() == other.parameters.tobytes()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TO_PLAY)
 def test_a_shipped_scenario_gives_what_was_recorded(name: str) -> None:
     record = records.read(records.record_path(shipped.find(name)))
     assert records.verify(played(name), record).difference is None

@@ -3,8 +3,10 @@
     runtime.py        the pinned settings of JAX, and the environment that decides whether bits must agree
     pinned.py         `jax`, `jnp`, `optax`, started with those settings: everybody takes them from there
     data.py           digits, synthetic points and MNIST, as arrays
+    digits28.py       the digits at the size of MNIST
     mnist.py          the files of MNIST: from a folder, or fetched
     sampler.py        who takes which samples at which step
+    shards.py         label-skewed shards: whose samples are whose
     models/           layers and models, one model a file
     parameters.py     pytree <-> flat vector, and immutable versions of it
     optimizers.py     sgd, momentum, adam on the flat vector

@@ -5,6 +5,7 @@
     progress.py     a progress bar while a run lasts
     inspection.py   a network that was looked at, as a table
     monkey.py       what the monkey has found, as a table
+    paper.py        the seed paper's experiment, as tables and a picture
 
 What is not here: figures. Everything shown is in `Result`, `Inspection` or `Hunt`.
 """
