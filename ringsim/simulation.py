@@ -22,8 +22,8 @@ from ringsim.learning.memo import Memo
 from ringsim.learning.models.model import Model
 from ringsim.learning.parameters import Version
 from ringsim.learning.runtime import environment, refuse_changed_settings
-from ringsim.learning.sampler import Order, Sampler
-from ringsim.learning.shards import label_skewed
+from ringsim.learning.sampler import Sampler
+from ringsim.learning.shards import Shards, label_skewed
 from ringsim.node import Node, Operation, Program
 from ringsim.result import NodeTime, Outcome, Result
 from ringsim.scenario import Churn, Scenario, Shuffled, full_size, struck, train_size, worker_names, worker_shares
@@ -84,8 +84,7 @@ def simulate(
         engine = memo.engine(scenario.task, scenario.seed, rows, model)
     else:
         engine = Engine(scenario.task, scenario.seed, rows, share_replicas=share_replicas, model=model)
-    order = _order(scenario, deployment.shares, engine)
-    sampler = Sampler(scenario.seed, train_size(scenario), deployment.shares, order)
+    sampler = Sampler(scenario.seed, train_size(scenario), deployment.shares, _shards(scenario, engine))
     training = Training(scenario.task, engine, sampler)
     log = Trace(trace, watch)
     programs = [_program(role, training) for role in deployment.roles]
@@ -108,16 +107,13 @@ def _refuse(scenario: object, strategy: object, model: object, trace: object, fi
         raise UsageError(f"fidelity is one of {', '.join(get_args(Fidelity))}, not {fidelity!r}")
 
 
-def _order(scenario: Scenario, shares: Mapping[str, int], engine: Engine) -> Order | None:
-    """Return the order of each epoch, if workers have samples of their own; None: they share a shuffle."""
+def _shards(scenario: Scenario, engine: Engine) -> Shards | None:
+    """Return whose samples are whose, if workers have their own: all but the spares, which have none."""
     shards = scenario.task.shards
     if isinstance(shards, Shuffled):
         return None
     owners = dict(list(worker_shares(scenario).items())[: full_size(scenario)])
-    ranks = [name for name in shares if name in owners]
-    # Who takes all samples alone takes each step's in the order of those who would share them.
-    is_shared = len(ranks) == len(owners)
-    return label_skewed(scenario.seed, engine.dataset.train_y, owners, shards.alpha, ranks if is_shared else None)
+    return label_skewed(scenario.seed, engine.dataset.train_y, owners, shards.alpha)
 
 
 def _program(role: Role, training: Training) -> Program:

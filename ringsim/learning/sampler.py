@@ -8,21 +8,21 @@ epoch is short, and its batches weigh less. What is not here: the samples themse
     one step's block  | 7 2 9 4 1 |               as many as the members' shares together
     its batches         7 2 | 9 4 1               cut in rank order, in proportion to the shares
 
-What takes the place of the shuffle, if workers have samples of their own, is another order of each epoch (`shards.py`).
+Where workers have samples of their own (`shards.py`), the places of an epoch have owners. Who is there takes its own,
+as far as the step has them; what belongs to the missing, or is too much for its owner, goes to who lacks some.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 
+from ringsim.learning.shards import Shards
 from ringsim.seeds import permutation
-
-# All samples of an epoch, by its number, in the order in which they are taken.
-Order = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True, order=True)
@@ -57,8 +57,8 @@ class Batch:
 class Sampler:
     """Cuts the training samples into steps, and steps into one batch a member.
 
-    seed: of the scenario. train_size: samples in an epoch. shares: samples that each rank takes in a full step. order:
-    of each epoch's samples; None: a shuffle of all.
+    seed: of the scenario. train_size: samples in an epoch. shares: samples that each rank takes in a full step. shards:
+    whose samples are whose; None: all are everybody's.
 
     >>> sampler = Sampler(seed=7, train_size=10, shares={"node0": 2, "node1": 4})
     >>> first, second = sampler.batches(Cursor(), ["node0", "node1"])
@@ -70,10 +70,12 @@ class Sampler:
     Cursor(epoch=1, position=0)
     """
 
-    def __init__(self, seed: int, train_size: int, shares: Mapping[str, int], order: Order | None = None):
+    def __init__(self, seed: int, train_size: int, shares: Mapping[str, int], shards: Shards | None = None):
         self.train_size = train_size
+        self._owners = None if shards is None else shards.owners
+        order = functools.partial(_shuffled, seed, train_size) if shards is None else shards.order
         # A few are kept: a rollback may cross back into the epoch before.
-        self._order = functools.lru_cache(maxsize=4)(order or functools.partial(_shuffled, seed, train_size))
+        self._order = functools.lru_cache(maxsize=4)(order)
         self.shares = dict(shares)
         # Every rank of a step asks the same question; the answer for the last one is kept.
         self._asked: tuple[Cursor, tuple[str, ...]] | None = None
@@ -152,13 +154,32 @@ class Sampler:
         order = self._order(cursor.epoch)
         block = order[cursor.position : cursor.position + size].tolist()
         total_share = self.full_step(members)
-        batches, start, cumulative_share = [], 0, 0
-        for member in members:
-            cumulative_share += self.shares[member]
-            stop = size * cumulative_share // total_share
-            batches.append(Batch(tuple(block[start:stop]), size, cursor.epoch))
-            start = stop
-        return tuple(batches)
+        ends = [size * share // total_share for share in accumulate(self.shares[member] for member in members)]
+        pieces = list(pairwise([0, *ends]))
+        if self._owners is None:
+            return tuple(Batch(tuple(block[start:stop]), size, cursor.epoch) for start, stop in pieces)
+        owners = self._owners[cursor.position : cursor.position + size]
+        sizes = {member: stop - start for member, (start, stop) in zip(members, pieces, strict=True)}
+        taken = _own_first(block, owners, sizes)
+        return tuple(Batch(tuple(taken[member]), size, cursor.epoch) for member in members)
+
+
+def _own_first(block: Sequence[int], owners: Sequence[str], sizes: Mapping[str, int]) -> dict[str, list[int]]:
+    """Deal out a step's samples: to each member its own, up to its size, and then what is left to who lacks some.
+
+    >>> _own_first([7, 2, 9, 4], ["a", "b", "b", "c"], {"b": 2, "a": 2})
+    {'b': [2, 9], 'a': [7, 4]}
+    """
+    taken: dict[str, list[int]] = {member: [] for member in sizes}
+    left: list[int] = []
+    for sample, owner in zip(block, owners, strict=True):
+        has_room = owner in sizes and len(taken[owner]) < sizes[owner]
+        (taken[owner] if has_room else left).append(sample)
+    for member, samples in taken.items():
+        lacking = sizes[member] - len(samples)
+        samples += left[:lacking]
+        del left[:lacking]
+    return taken
 
 
 def _shuffled(seed: int, train_size: int, epoch: int) -> np.ndarray:

@@ -1,56 +1,58 @@
-"""Whose samples are whose: label-skewed shards, one for each worker, and the order of an epoch that keeps to them.
+"""Whose samples are whose: label-skewed shards, one for each worker, dealt out over the steps of an epoch.
 
     shards      node0 | 7 2 9 | mostly threes      node1 | 4 1 0 | mostly eights
-    epoch       | 2 9 | 0 4 | 7 | 1 |              step after step, cut where the sampler cuts it
+    places      | node0 node0 node1 node1 | node0 node1 |      of an epoch, step after step
+    epoch 0     |   2     9     0     4   |   7     1   |      each place has a sample of its owner's
 
 Each worker has its own mixture of labels q ~ Dirichlet(alpha p), where p are the labels' shares of all samples, and
 draws from it without putting back, in turn with the others (Hsu, Qi & Brown 2019, "Measuring the effects of
 non-identical data distribution for federated visual classification", section 3, where one worker draws after another).
 A label that has run out is drawn no more. The mixture is never computed: drawing label c with a chance that grows with
 how often c was drawn before is the same (Polya's urn; Blackwell & MacQueen 1973), and takes integers alone. What is not
-here: cutting an epoch into steps (`sampler.py`). No JAX.
+here: who takes a sample whose owner is missing (`sampler.py`). No JAX.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ringsim.learning.sampler import Order
 from ringsim.seeds import permutation, words
 
 _GRAINS = 1_000  # of a sample: alpha counts to three decimals
 
 
-def label_skewed(
-    seed: int, labels: np.ndarray, shares: Mapping[str, int], alpha: float, ranks: Sequence[str] | None = None
-) -> Order:
-    """Return the order of each epoch in which every worker takes samples of its own shard.
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """owners: whose each place of an epoch is, the same in all epochs. samples: of each worker, in the order drawn."""
 
-    labels: of all samples, from 0 on. shares: how many samples a step each worker takes. ranks: the workers in the
-    order in which a step is cut, if that is another. Where a step is cut among fewer workers, these take what the
-    missing ones would.
+    seed: int
+    owners: Sequence[str]
+    samples: Mapping[str, np.ndarray]
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the sample at each place of an epoch: each worker's own, in an order that is another each epoch."""
+        names = np.array(self.owners)
+        order = np.empty(len(names), np.int64)
+        for name, own in self.samples.items():
+            order[names == name] = own[permutation(self.seed, "shuffle", epoch, name, count=len(own))]
+        return order
+
+
+def label_skewed(seed: int, labels: np.ndarray, shares: Mapping[str, int], alpha: float) -> Shards:
+    """Return shards of samples with these labels, which count from 0. shares: how many a step each worker takes.
 
     >>> labels = np.arange(40) % 2
-    >>> order = label_skewed(1, labels, {"node0": 2, "node1": 2}, alpha=0.01)
-    >>> steps = labels[order(0)].reshape(10, 2, 2)
-    >>> sorted(order(0).tolist()) == list(range(40)), steps[:, 0].mean(), steps[:, 1].mean()
+    >>> shards = label_skewed(1, labels, {"node0": 2, "node1": 2}, alpha=0.01)
+    >>> steps = labels[shards.order(0)].reshape(10, 2, 2)
+    >>> sorted(shards.order(0).tolist()) == list(range(40)), steps[:, 0].mean(), steps[:, 1].mean()
     (True, np.float64(0.0), np.float64(1.0))
     """
     drawn = _drawn(seed, labels.tobytes(), str(labels.dtype), tuple(shares.items()), round(alpha * _GRAINS))
-    return functools.partial(_epoch, seed, drawn, tuple(shares if ranks is None else ranks), dict(shares))
-
-
-def _epoch(
-    seed: int, shards: Mapping[str, np.ndarray], ranks: Sequence[str], shares: Mapping[str, int], epoch: int
-) -> np.ndarray:
-    """Return all samples of an epoch: each worker's in an order of its own, dealt out step by step."""
-    mixed = {name: shards[name][permutation(seed, "shuffle", epoch, name, count=len(shards[name]))] for name in ranks}
-    steps = max(-(-len(mixed[name]) // shares[name]) for name in ranks)
-    slices = [mixed[name][step * shares[name] :][: shares[name]] for step in range(steps) for name in ranks]
-    return np.concatenate(slices)
+    return Shards(seed, places(shares, len(labels)), drawn)
 
 
 @functools.lru_cache(maxsize=4)
@@ -65,30 +67,30 @@ def _drawn(
         for label, count in enumerate(left)
     ]
     # A label's weight: alpha times its share of the samples, and one for each time it was drawn; times len(labels).
-    urns = np.tile(alpha_grains * left, (len(shares), 1))
-    shards: list[list[int]] = [[] for _ in shares]
+    urns = {name: alpha_grains * left for name, _ in shares}
+    shards: dict[str, list[int]] = {name: [] for name, _ in shares}
     draws = words(seed, "shards", count=len(labels)).tolist()
-    for draw, owner in zip(draws, _owners([share for _, share in shares], len(labels)), strict=True):
+    for draw, owner in zip(draws, places(dict(shares), len(labels)), strict=True):
         heights = np.cumsum(np.where(left > 0, urns[owner], 0))
         label = int(np.searchsorted(heights, draw * int(heights[-1]) >> 64, side="right"))
         left[label] -= 1
-        urns[owner, label] += _GRAINS * len(labels)
+        urns[owner][label] += _GRAINS * len(labels)
         shards[owner].append(int(of_label[label][left[label]]))
-    return {name: np.array(shard, np.int64) for (name, _), shard in zip(shares, shards, strict=True)}
+    return {name: np.array(shard, np.int64) for name, shard in shards.items()}
 
 
-def _owners(shares: Sequence[int], train_size: int) -> list[int]:
-    """Return which worker each place of an epoch is for, as the sampler cuts it.
+def places(shares: Mapping[str, int], train_size: int) -> list[str]:
+    """Return which worker each place of an epoch is for, as the sampler cuts it among all of them.
 
-    >>> _owners([1, 2], 5)
-    [0, 1, 1, 1, 1]
+    >>> places({"a": 1, "b": 2}, 5)
+    ['a', 'b', 'b', 'b', 'b']
     """
-    owners: list[int] = []
-    total = sum(shares)
+    owners: list[str] = []
+    total = sum(shares.values())
     for start in range(0, train_size, total):
         size, cumulative, before = min(total, train_size - start), 0, 0
-        for worker, share in enumerate(shares):
+        for name, share in shares.items():
             cumulative += share
-            owners += [worker] * (size * cumulative // total - before)
+            owners += [name] * (size * cumulative // total - before)
             before = size * cumulative // total
     return owners

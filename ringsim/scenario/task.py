@@ -56,7 +56,10 @@ class Dirichlet(Settings):
 
     kind: Literal["dirichlet"]
     alpha: float = Field(
-        1.0, ge=0.001, le=1_000, description="to three decimals; near 0 a worker has one label, at 1000 all alike"
+        1.0,
+        ge=0.001,
+        le=1_000,
+        description="to three decimals; near 0 a worker draws one label at a time, at 1000 all alike",
     )
 
 
