@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ringsim.bench import flows, rings, training
+from ringsim.bench import children, flows, rings, start, training
 from ringsim.bench.case import Bars, Case, Contest, Figure
 from ringsim.bench.flows import Flow, refilled_ends, shared_ends
 from ringsim.bench.stopwatch import measure
@@ -20,14 +21,18 @@ from ringsim.cli import run_command
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import InvariantBroken, UsageError
 from ringsim.learning.data import load
-from ringsim.learning.plain_loop import plain_loop
+from ringsim.learning.models.build import build
+from ringsim.learning.plain_loop import plain_loop, rows_of
 from ringsim.report.bench import bar_words, bench_table
-from ringsim.scenario import Synthetic
+from ringsim.scenario import Softmax, Synthetic
+from ringsim.simulation import simulate
 from ringsim.world.naive import naive_ring_ns
 
 # At which size each row is run here: small enough to be over at once.
-TINY = {case.name: 4 if case.name in ("thousand_nodes", "validate") else 16 for case in CASES}
-WITHOUT_A_PROCESS = [case for case in CASES if case.name != "validate"]
+SMALLER = {"thousand_nodes": 4, "mlp_64_workers": 3, "cnn_4_workers": 1}
+TINY = {case.name: SMALLER.get(case.name, 16) for case in CASES}
+PROCESSES = ("validate", "first_step", "memory")
+WITHOUT_A_PROCESS = [case for case in CASES if not case.name.startswith(PROCESSES) and "all_cores" not in case.name]
 
 # --- the references ---------------------------------------------------------------------------------------------------
 
@@ -82,20 +87,33 @@ def test_the_flows_of_the_benchmark_end_at_different_times_and_share_links():
     assert sum(slowed) > 32
 
 
-def test_the_plain_loop_takes_one_step_as_the_formula_says():
+@pytest.mark.parametrize("cuts", [[(0, 1, 2), (3, 4, 5)], [(0, 1, 2, 3), (4, 5)], [(0, 1, 2, 3, 4, 5)]], ids=str)
+def test_the_plain_loop_takes_one_step_as_the_formula_says(cuts):
     data = load(Synthetic(kind="synthetic", samples=6, features=3, classes=4), seed=1)
-    rows = [np.array([0, 1, 2], np.int32), np.array([3, 4, 5], np.int32)]
+    nothing = [{"bias": np.zeros(4, np.float32), "kernel": np.zeros((3, 4), np.float32)}]
+    # However the samples are cut among workers, and however much a batch is filled up.
+    rows = [rows_of(samples, rows=max(map(len, cuts)), total=6) for samples in cuts]
     # From zeros every chance is 1/4, so the gradient of softmax regression is known by hand.
     wrong = np.full((6, 4), 0.25) - np.eye(4)[data.train_y]
     bias, kernel = -0.5 * wrong.mean(axis=0), -0.5 * data.train_x.T @ wrong / 6
     logits = data.test_x @ kernel + bias
     right = logits[np.arange(len(data.test_y)), data.test_y]
     expected = float(np.mean(np.log(np.exp(logits).sum(axis=1)) - right))
-    assert plain_loop(data, np.zeros(16, np.float32), [rows], rate=0.5) == pytest.approx(expected, rel=1e-5)
+    model = build(Softmax(kind="softmax"), data)
+    assert plain_loop(model, data, nothing, [rows], rate=0.5) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_plain_loop_and_the_whole_run_end_at_the_same_loss():
-    contest = training.ring_training(3)
+@pytest.mark.parametrize(
+    "contest",
+    [
+        lambda: training.against_loop(training.softmax_scenario(3)),
+        lambda: training.against_loop(training.mlp_scenario(7)),  # Every 13th step is short: 93 samples for 112 rows.
+        lambda: training.against_big_batch(training.mlp_scenario(7)),
+    ],
+    ids=["softmax", "mlp", "one big batch"],
+)
+def test_the_plain_loop_and_the_whole_run_end_at_the_same_loss(contest):
+    contest = contest()
     loss, expected = contest.answer(contest.ours()), contest.reference()
     assert contest.same is not None
     assert contest.same(loss, expected)
@@ -114,7 +132,9 @@ def test_every_row_runs_at_a_tiny_size_and_is_plain_data(case: Case):
     assert (summary["reference_seconds"] is None) == (case.reference is None) == (summary["ratio"] is None)
     assert (summary["peak_bytes"] is None) == (case.bars.bytes_max is None)
     assert str(TINY[case.name]) in summary["what"]
-    ways = {"whole": (1, 0), "messages": (0, 1), "thousand": (training.STEPS, 0)}.get(case.name.split("_")[0])
+    steps = {"thousand": training.STEPS, "cnn": training.CNN_STEPS, "mlp": training.MLP_STEPS}
+    ways = {"whole": (1, 0), "messages": (0, 1)} | {name: (count, 0) for name, count in steps.items()}
+    ways = ways.get(case.name.split("_")[0])
     assert summary["ways"] == (ways and {"in_closed_form": ways[0], "by_messages": ways[1]})
 
 
@@ -125,11 +145,59 @@ def test_validate_and_its_reference_both_succeed():
     assert contest.ours() == contest.reference() == 0
 
 
+def test_a_first_step_is_made_in_a_fresh_process_and_leaves_its_functions_in_a_cache_of_its_own(monkeypatch):
+    seen: list = []
+
+    def exit_code(folder, *arguments):
+        seen.append((arguments[1].split("\n")[1], (folder / "cache").exists()))
+        return start_exit_code(folder, *arguments)
+
+    start_exit_code = start._exit_code
+    monkeypatch.setattr(start, "_exit_code", exit_code)
+    contest = start.first_step_cold(2)
+    assert contest.reference is not None
+    assert [contest.ours(), contest.reference()] == [0, 0]
+    assert [is_warm for _, is_warm in seen] == [False, True]
+    seen.clear()
+    monkeypatch.setattr(start, "_exit_code", lambda folder, *arguments: seen.append(arguments) or 0)
+    warm = start.first_step_warm(2)
+    assert len(seen) == 2  # Both have filled their caches.
+    assert warm.reference is not None
+    assert start_exit_code(*warm.reference.args) == 0
+
+
+def test_a_child_on_one_core_gives_the_numbers_of_one_on_all_and_tells_its_memory():
+    scenario = training.softmax_scenario(2)
+    contest = children.cores(scenario)
+    here = simulate(scenario)
+    answer = contest.answer(contest.ours())
+    assert answer == here.numbers_digest
+    assert contest.same is not None
+    if contest.reference is not None:
+        there = contest.reference()
+        assert contest.same(answer, there)
+        assert not contest.same("sha256:0", there)
+    alone = children.memory(scenario)
+    assert alone.peak_bytes is not None
+    held = alone.peak_bytes(alone.ours())
+    assert 10**8 < held < 2 * 10**9  # JAX alone takes more than the first.
+
+
+def test_a_process_s_own_memory_counts_where_a_contest_tells_it():
+    case = Case("made_up", "{size} things", 2, lambda size: Contest(lambda: 7, peak_bytes=lambda found: 100 * found))
+    figure = measure(replace(case, bars=Bars(bytes_max=699)))
+    assert (figure.peak_bytes, figure.of_process, figure.met) == (700, True, False)
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(bench_table([figure]))
+    assert "made_up: holds 700 B at most, the whole process" in shown.get()
+
+
 def test_names_are_unique_and_quick_leaves_out_what_is_slow():
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
     left_out = set(names) - {case.name for case in chosen(quick=True)}
-    assert left_out == {"thousand_nodes", "closed_form_4096", "whole_4096", "growth"}
+    assert left_out == {"thousand_nodes", "closed_form_4096", "whole_4096", "growth", "memory_64_workers"}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ class Contest:
 
     answer: what counts of that which `ours` returns. same: whether the two answers agree; None: they answer different
     questions. messages: how many messages of the simulated network `ours` stands for, if that is what it is about.
-    ways: how many collectives it played each way, read from what it returns.
+    ways: how many collectives it played each way, read from what it returns. peak_bytes: how much memory the process
+    that played it has held at most, read from what it returns; None: what Python and NumPy hold here is measured.
     """
 
     ours: Callable[[], Any]
@@ -56,6 +57,7 @@ class Contest:
     answer: Callable[[Any], Any] = _itself
     messages: int | None = None
     ways: Callable[[Any], Ways] | None = None
+    peak_bytes: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ class Case:
 class Figure:
     """What came of a case. Times in seconds, the best of `rounds`; `ratio` is `seconds` over `reference_seconds`.
 
-    `peak_bytes`: the most that Python and NumPy held at once, by tracemalloc, in a run of its own that was not timed.
-    `met`: whether all bars are met; None: there is none.
+    `peak_bytes`: the most that Python and NumPy held at once, by tracemalloc, in a run of its own that was not timed;
+    or `of_process`: the most that a whole process held, with all libraries. `met`: whether all bars are met; None:
+    there is none.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Figure:
     bars: Bars
     met: bool | None
     peak_bytes: int | None = None
+    of_process: bool = False
     messages: int | None = None
     messages_per_s: int | None = None
     ways: Ways | None = None

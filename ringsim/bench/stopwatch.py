@@ -28,7 +28,7 @@ def measure(case: Case, size: int | None = None, rounds: int | None = None) -> F
     contest = case.prepare(size)
     found, seconds, reference_seconds = _best(case, contest, rounds)
     ratio = None if reference_seconds is None else seconds / reference_seconds
-    peak_bytes = None if case.bars.bytes_max is None else _peak_bytes(contest.ours)
+    peak_bytes = None if case.bars.bytes_max is None else _peak_bytes(contest, found)
     return Figure(
         name=case.name,
         what=case.what.format(size=f"{size:,}"),
@@ -41,6 +41,7 @@ def measure(case: Case, size: int | None = None, rounds: int | None = None) -> F
         bars=case.bars,
         met=case.bars.met(seconds, ratio, peak_bytes),
         peak_bytes=peak_bytes,
+        of_process=contest.peak_bytes is not None,
         messages=contest.messages,
         messages_per_s=None if contest.messages is None else int(contest.messages / seconds),
         ways=None if contest.ways is None else contest.ways(found),
@@ -80,12 +81,14 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return answer, time.perf_counter() - begin
 
 
-def _peak_bytes(run: Callable[[], Any]) -> int:
-    """Return the most memory that a run holds at once, beyond what was there before it."""
+def _peak_bytes(contest: Contest, found: Any) -> int:
+    """Return the most memory that a run holds at once: beyond what was there before it, or its process as a whole."""
+    if contest.peak_bytes is not None:
+        return contest.peak_bytes(found)
     gc.collect()
     tracemalloc.start()
     try:
-        run()
+        contest.ours()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

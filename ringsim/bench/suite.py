@@ -13,8 +13,12 @@ from ringsim.errors import UsageError
 
 NAIVE = "naive SimPy"
 REFILL = "global refill"
+LOOP = "plain JAX loop"
+ONE_CORE = "held to one core"
 _RING = "4.8 MB ring all-reduce, {size} machines"
 _CLOSED_FORM, _WHOLE, _MESSAGES = f"{_RING}: closed form", f"{_RING}: whole run", f"{_RING}: whole run by messages"
+_CNN, _MLP = "12 steps of cnn, ring, {size} workers", "50 steps of mlp, ring, {size} workers"
+_FIRST = "first step, mlp, {size} machines: fresh process"
 _OTHERS_1024 = "ASTRA-sim's analytical back end, whole process, 1,024 machines: 3.7 s"
 
 
@@ -66,10 +70,55 @@ def _fat_tree(count: int) -> Contest:
     return fat_tree(count, refilled=True)
 
 
-def _training(workers: int) -> Contest:
-    from ringsim.bench.training import ring_training
+def _softmax(workers: int) -> Contest:
+    from ringsim.bench.training import against_loop, softmax_scenario
 
-    return ring_training(workers)
+    return against_loop(softmax_scenario(workers))
+
+
+def _cnn(workers: int) -> Contest:
+    from ringsim.bench.training import against_loop, cnn_scenario
+
+    return against_loop(cnn_scenario(workers))
+
+
+def _mlp(workers: int) -> Contest:
+    from ringsim.bench.training import against_big_batch, mlp_scenario
+
+    return against_big_batch(mlp_scenario(workers))
+
+
+def _cnn_cores(workers: int) -> Contest:
+    from ringsim.bench.children import cores
+    from ringsim.bench.training import cnn_scenario
+
+    return cores(cnn_scenario(workers))
+
+
+def _mlp_cores(workers: int) -> Contest:
+    from ringsim.bench.children import cores
+    from ringsim.bench.training import mlp_scenario
+
+    return cores(mlp_scenario(workers))
+
+
+def _memory(workers: int) -> Contest:
+    from ringsim.bench.children import memory
+    from ringsim.bench.training import memory_scenario
+
+    return memory(memory_scenario(workers))
+
+
+def _first_step_cold(nodes: int) -> Contest:
+    from ringsim.bench.start import first_step_cold
+
+    return first_step_cold(nodes)
+
+
+def _first_step_warm(nodes: int) -> Contest:
+    from ringsim.bench.start import first_step_warm
+
+    return first_step_warm(nodes)
 
 
 def _validate(nodes: int) -> Contest:
@@ -94,12 +143,27 @@ CASES = (
         "thousand_nodes",
         "100 steps of softmax, ring, {size} workers: whole run",
         1_000,
-        _training,
-        "plain JAX loop",
+        _softmax,
+        LOOP,
         Bars(60.0),
         rounds=2,
         is_slow=True,
     ),
+    Case("cnn_4_workers", _CNN, 4, _cnn, LOOP, Bars(ratio_max=1.10), rounds=5),
+    Case("mlp_64_workers", _MLP, 64, _mlp, "one big batch", Bars(ratio_max=2.5), rounds=5),
+    Case("cnn_4_workers_all_cores", f"{_CNN}, all cores", 4, _cnn_cores, ONE_CORE, rounds=5),
+    Case("mlp_64_workers_all_cores", f"{_MLP}, all cores", 64, _mlp_cores, ONE_CORE, rounds=5),
+    Case(
+        "memory_64_workers",
+        "3 steps of cnn with adam, ring, {size} workers: fresh process",
+        64,
+        _memory,
+        bars=Bars(bytes_max=2 * 10**9),
+        rounds=1,
+        is_slow=True,
+    ),
+    Case("first_step_cold", f"{_FIRST}, nothing compiled", 4, _first_step_cold, "all compiled", rounds=5),
+    Case("first_step_warm", f"{_FIRST}, all compiled", 4, _first_step_warm, "plain JAX step", rounds=5),
     Case(
         "validate",
         "ringsim validate, {size} machines: fresh process",

@@ -77,7 +77,8 @@ def _notes(one: Figure) -> list[str]:
         closed, played = one.ways
         notes.append(f"{one.name}: of its collectives {closed:,} in closed form, {played:,} by messages")
     if one.peak_bytes is not None:
-        notes.append(f"{one.name}: holds {about_size(one.peak_bytes)} at most, by tracemalloc in an untimed run")
+        how = "the whole process" if one.of_process else "by tracemalloc in an untimed run"
+        notes.append(f"{one.name}: holds {about_size(one.peak_bytes)} at most, {how}")
     if one.elsewhere is not None:
         notes.append(f"{one.name}: measured elsewhere, not here: {one.elsewhere}")
     return notes
