@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -28,10 +26,11 @@ from ringsim.learning import optimizers
 from ringsim.learning.data import load
 from ringsim.learning.models.build import build
 from ringsim.learning.models.checks import refuse_misfit
-from ringsim.learning.models.model import Model
+from ringsim.learning.models.model import Model, Parameters
 from ringsim.learning.parameters import Layout, Version, layout
 from ringsim.learning.pinned import jax, jnp
-from ringsim.learning.runtime import PJRT_NPROC, quiet_cache
+from ringsim.learning.runtime import quiet_cache
+from ringsim.learning.side_by_side import SideBySide, pool
 from ringsim.scenario import Adam, Momentum, Sgd, Task
 from ringsim.seeds import words
 
@@ -41,9 +40,12 @@ EVALUATION_ROWS = 1_024
 # Interned gradients that are kept although nobody holds them, so that the next replica's equal buffer finds its twin.
 KEPT_GRADIENTS = 8
 
-# Gradients of less work than this are computed at once where they are asked for: handing one to a thread and back costs
-# as much as computing it (measured: 0.1 ms for an mlp). It is the model's size that decides, and no bit depends on it.
+# A gradient of so much work is handed to a thread when it is asked for. Smaller ones wait until the first of them is
+# needed, and are then computed together: handing one over costs as much as computing it (0.1 ms for an mlp). Below the
+# second figure a call is over before another thread has its turn. It is the model's size that decides, and no bit
+# depends on it.
 SIDE_BY_SIDE_FLOP = 500_000_000
+TOGETHER_FLOP = 4_000_000
 
 _NO_SAMPLE = -1  # fills up a short batch
 
@@ -134,10 +136,13 @@ class Engine:
         self._seed = seed
         self.noise_key = words(seed, "noise").view(np.uint32)
         self._hold = hold
-        self._is_large = rows * self.model.flop_per_sample >= SIDE_BY_SIDE_FLOP
+        work = rows * self.model.flop_per_sample
+        self._is_large = work >= SIDE_BY_SIDE_FLOP
         self._functions = _functions(
-            self.model, task.optimizer, rows, self.dataset.train_x.shape, self.dataset.test_x.shape
+            self.model, task.optimizer, rows, self.dataset.train_x.shape, self.dataset.test_x.shape, self._is_large
         )
+        compiled = self._functions.gradient
+        self._small: SideBySide[Gradient] = SideBySide(lambda: work >= TOGETHER_FLOP and compiled.is_compiled)
         self.layout = self._functions.layout
         self.size = self.layout.size
         self._train = (jnp.asarray(self.dataset.train_x), jnp.asarray(self.dataset.train_y))
@@ -146,6 +151,7 @@ class Engine:
         # The same arrays as JAX has them, to pass them on without a copy.
         self._on_device: WeakKeyDictionary[Version | OptimizerState, Any] = WeakKeyDictionary()
         # What is alive and may be asked for again. Nothing here keeps a result alive but `_recent`; `hold` may.
+        self._by_array: WeakValueDictionary[int, Version] = WeakValueDictionary()  # by the array's address
         self._by_fingerprint: WeakValueDictionary[int, Version] = WeakValueDictionary()
         self._recent: deque[Version] = deque(maxlen=KEPT_GRADIENTS)
         self._gradients: WeakValueDictionary[tuple[int, tuple[int, ...], int], Deferred] = WeakValueDictionary()
@@ -176,6 +182,9 @@ class Engine:
             raise ValueError(f"expected {self.size} float32 numbers, not {array.dtype} {list(array.shape)}")
         if not self.share_replicas:
             return Version(_read_only(array))
+        known = self._by_array.get(id(array))
+        if known is not None and known.array is array:
+            return known  # The same object: all ranks end a collective in closed form with one.
         bits = np.ascontiguousarray(array).view(np.uint32)
         # Any two equal arrays have equal sums. Two others with one sum merely push each other out of the table.
         fingerprint = int(np.add.reduce(bits, dtype=np.uint32))
@@ -183,6 +192,7 @@ class Engine:
         if found is None or not np.array_equal(found.array.view(np.uint32), bits):
             found = Version(_read_only(array))
             self._by_fingerprint[fingerprint] = found
+            self._by_array[id(found.array)] = found
         return found
 
     def size_bytes(self, state: ModelState) -> int:
@@ -255,10 +265,10 @@ class Engine:
         rows[: len(samples)] = samples
         noise = (self.noise_key, np.int32(epoch))
         compute = functools.partial(self._functions.gradient, self.device(parameters), *self._train, rows, *noise)
-        if not (self._is_large and self._functions.gradient.is_compiled):
-            gradient = _gradient(compute)
-            return Deferred(lambda: gradient)
-        return Deferred(_pool().submit(_gradient, compute).result)
+        compute = functools.partial(_gradient, compute)
+        if self._is_large and self._functions.gradient.is_compiled:
+            return Deferred(pool().submit(compute).result)
+        return Deferred(self._small.ask(compute))
 
     # --- updates and evaluations --------------------------------------------------------------------------------------
 
@@ -349,16 +359,6 @@ def _gradient(compute: Callable[[], tuple[jax.Array, jax.Array]]) -> Gradient:
     return Gradient(np.asarray(array), float(loss))
 
 
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    """Return the threads that gradients are computed on, the same for all engines of a process.
-
-    XLA already computes one gradient on PJRT_NPROC threads; two callers fill the gaps between its parallel parts (about
-    a tenth for the cnn on 28x28 images and two cores), and more of them only wait for each other.
-    """
-    return ThreadPoolExecutor(min(PJRT_NPROC, os.cpu_count() or 1), thread_name_prefix="ringsim-gradient")
-
-
 # --- the jitted functions ---------------------------------------------------------------------------------------------
 
 
@@ -395,7 +395,12 @@ class _Functions:
 
 @functools.lru_cache(maxsize=32)
 def _functions(
-    model: Model, settings: Sgd | Momentum | Adam, rows: int, train_shape: tuple[int, ...], test_shape: tuple[int, ...]
+    model: Model,
+    settings: Sgd | Momentum | Adam,
+    rows: int,
+    train_shape: tuple[int, ...],
+    test_shape: tuple[int, ...],
+    is_large: bool,
 ) -> _Functions:
     """Return the functions for a model, an optimizer and a shape of the data: all runs of a process share them.
 
@@ -413,12 +418,29 @@ def _functions(
         return tuple(jax.tree.leaves(optimizer.init(flat)))
 
     def mean_loss(
-        flat: jax.Array, x: jax.Array, y: jax.Array, rows: jax.Array, key_words: jax.Array, epoch: jax.Array
+        parameters: list[Parameters],
+        x: jax.Array,
+        y: jax.Array,
+        rows: jax.Array,
+        key_words: jax.Array,
+        epoch: jax.Array,
     ) -> jax.Array:
         keys = noise_keys(key_words, epoch, rows) if model.draws else None
         x, y, is_sample = _take(x, y, rows)
-        losses = model.loss(model.apply(where.unflatten(flat), x, keys), y)
+        losses = model.loss(model.apply(parameters, x, keys), y)
         return jnp.sum(jnp.where(is_sample, losses, 0)) / jnp.sum(is_sample)
+
+    def mean_loss_of_flat(flat: jax.Array, *batch: jax.Array) -> jax.Array:
+        return mean_loss(where.unflatten(flat), *batch)
+
+    def gradient(flat: jax.Array, *batch: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # The slices of `unflatten` have as their gradients vectors of full size, mostly zeros, which are added up. For
+        # a small model that costs more than all else; a large one's are put together faster by XLA so.
+        if is_large:
+            loss, flat_gradient = jax.value_and_grad(mean_loss_of_flat)(flat, *batch)
+            return loss, flat_gradient
+        loss, parts = jax.value_and_grad(mean_loss)(where.unflatten(flat), *batch)
+        return loss, where.flatten(parts)
 
     def update(
         flat: jax.Array, memory: tuple[jax.Array, ...], gradient: jax.Array, rate: jax.Array
@@ -433,7 +455,6 @@ def _functions(
         losses, right = model.loss(outputs, y), model.accuracy(outputs, y)
         return jnp.sum(jnp.where(is_sample, losses, 0)), jnp.sum(jnp.where(is_sample, right, 0))
 
-    gradient = jax.value_and_grad(mean_loss)
     return _Functions(where, Jitted(initial), Jitted(memory), Jitted(gradient), Jitted(update), Jitted(evaluate))
 
 
