@@ -242,7 +242,8 @@ def false_suspicions(events: Sequence[Event]) -> int:
     lives: dict[str, _Life] = defaultdict(_Life)
     count = 0
     # Of one instant, deaths come first: who dies at the very instant of a suspicion was rightly suspected.
-    for event in sorted(events, key=lambda event: (event.time_ns, event.kind not in _TURNS)):
+    telling = [event for event in events if event.kind in _TURNS or event.kind in ("suspect", "receive_timeout")]
+    for event in sorted(telling, key=lambda event: (event.time_ns, event.kind not in _TURNS)):
         if event.kind in _TURNS:
             lives[event.node] = _Life(event.fields.get("incarnation"), event.time_ns)
         elif event.kind == "suspect":

@@ -103,7 +103,7 @@ def parts(flop: int, buckets: Iterable[Bucket]) -> list[int]:
     >>> parts(100, cut([LayerWork(6, 1), LayerWork(4, 1)], most=4, longest=None))
     [66, 34, 0, 0]
     """
-    ends = [0, *(int(flop * bucket.after) for bucket in buckets), flop]
+    ends = [0, *(flop * bucket.after.numerator // bucket.after.denominator for bucket in buckets), flop]
     return [end - begin for begin, end in itertools.pairwise(ends)]
 
 
