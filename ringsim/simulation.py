@@ -33,7 +33,7 @@ from ringsim.strategies.footprint import footprints
 from ringsim.strategies.observer import Seen, whole
 from ringsim.strategies.table import deploy
 from ringsim.strategies.training import Deployment, GaveUp, Role, State, Training
-from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, Detail, Event, Trace, digest
+from ringsim.trace import NUMBERS_KINDS, SCHEDULE_KINDS, UNCOUNTED_KINDS, Detail, Event, Trace, digest
 from ringsim.units import about_duration, format_duration
 from ringsim.world.faults import IN_VAIN
 from ringsim.world.played import Played
@@ -135,7 +135,8 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
         log.record(played.time_ns, "", "parameters", sha256=_sha256(parameters))
     training.observer.end(finished)
     _tell_what_was_seen(training.observer.found(deployment.replicas), log)
-    events = log.events()
+    trace = log.events()
+    events = [event for event in trace if event.kind not in UNCOUNTED_KINDS]
     rows = accounting.step_rows(events)
     epochs = accounting.count_samples(events)
     samples = accounting.total_samples(epochs)
@@ -180,11 +181,11 @@ def _result(scenario: Scenario, deployment: Deployment, training: Training, play
             consensus=measures.consensus(events),
             exposure=exposure(scenario, strategy, _traces(deployment, training, finished, played, events)),
         ),
-        schedule_digest=digest(events, SCHEDULE_KINDS),
-        numbers_digest=digest(events, NUMBERS_KINDS),
+        schedule_digest=digest(trace, SCHEDULE_KINDS),
+        numbers_digest=digest(trace, NUMBERS_KINDS),
         environment=environment(),
         metrics=rows,
-        trace=events,
+        trace=trace,
         parameters=None if parameters is None else parameters.array,
         replicas=_replicas(deployment, finished),
         shares=dict(deployment.shares),
@@ -215,11 +216,14 @@ def _replicas(deployment: Deployment, finished: Mapping[str, State]) -> dict[str
     """Return the sha256 of what each node ended with, of those that must have ended with the same."""
     if deployment.replicas == "own":
         return {}
-    return {node: _sha256(state.model.parameters) for node, state in finished.items() if state.part is None}
+    held = {node: state.model.parameters for node, state in finished.items() if state.part is None}
+    # Replicas that share a version share this too.
+    digests = {version: _sha256(version) for version in dict.fromkeys(held.values())}
+    return {node: digests[version] for node, version in held.items()}
 
 
 def _sha256(parameters: Version) -> str:
-    return hashlib.sha256(parameters.array.tobytes()).hexdigest()
+    return hashlib.sha256(parameters.array.data).hexdigest()
 
 
 def _tell_what_was_seen(seen: Mapping[tuple[int, int], Seen], log: Trace) -> None:

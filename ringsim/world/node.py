@@ -477,7 +477,7 @@ class SimNode:
 
     def record(self, kind: str, **fields: Any) -> None:
         if self.alive:
-            self._world.trace.record(self.now_ns, self.name, kind, **fields)
+            self._world.trace.write(self.clock.now_ns, self.name, kind, fields)
 
 
 def _fields(seat: Seat) -> dict[str, Any]:
