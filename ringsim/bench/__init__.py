@@ -1,7 +1,8 @@
 """`ringsim bench`: how fast ringsim is, as ratios to references that are timed beside it in the same process.
 
     case        what is timed, the reference, the bars                 case.py; one file for each kind of case:
-    contest     ours and the reference, ready to go, at a size         rings.py  flows.py  training.py  start.py
+    contest     ours and the reference, ready to go, at a size         rings.py  flows.py  training.py
+                                                                       children.py  start.py
     figure      best of a few rounds, in which the two take turns      stopwatch.py
     suite       all cases in their order                               suite.py
 

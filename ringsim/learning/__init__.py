@@ -12,6 +12,7 @@
     optimizers.py     sgd, momentum, adam on the flat vector
     learning_rate.py  the rate for a number of workers and a progress
     engine.py         gradients, updates and evaluations: what strategies call
+    side_by_side.py   small gradients wait for each other, and are computed on two threads
     memo.py           what engines have computed, kept from one run of a process to the next
 
 What is not here: time, messages and machines (`world`), and the order in which gradients are summed (`collectives`).

@@ -241,7 +241,7 @@ class Engine:
         What a model with dropout draws for a sample belongs to (seed, epoch, sample, layer): whoever computes it, and
         however often, draws the same. No samples give zeros and a loss of 0.0. Ask for all workers first and take the
         values later: those of a large model are computed side by side. Raises ValueError for more samples than `rows`,
-        IndexError for one that does not exist.
+        IndexError for one that does not exist. One whose value nobody takes may never be computed.
         """
         asked = (parameters.id, tuple(samples), epoch if self.model.draws else 0)
         if not self.share_replicas:
