@@ -100,7 +100,8 @@ def test_the_plain_loop_takes_one_step_as_the_formula_says(cuts):
     right = logits[np.arange(len(data.test_y)), data.test_y]
     expected = float(np.mean(np.log(np.exp(logits).sum(axis=1)) - right))
     model = build(Softmax(kind="softmax"), data)
-    assert plain_loop(model, data, nothing, [rows], rate=0.5) == pytest.approx(expected, rel=1e-5)
+    unused = np.zeros(2, np.uint32)
+    assert plain_loop(model, data, nothing, [rows], 0.5, unused) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

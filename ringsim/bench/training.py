@@ -24,7 +24,7 @@ from ringsim.simulation import simulate
 
 STEPS = 100
 SAMPLES_A_WORKER = 64  # of softmax: an epoch is a whole number of steps, so no batch is short
-IMAGES = {"kind": "synthetic", "samples": 5_000, "features": 784}  # read as images of 28x28
+IMAGES = {"kind": "digits28"}
 CNN_STEPS, MLP_STEPS = 12, 50  # an epoch of digits is one full step of 1,024 samples and a short one of 413
 
 
@@ -64,7 +64,8 @@ def _scenario(workers: int, dataset: object, model: object, **task: object) -> S
 def against_loop(scenario: Scenario) -> Contest:
     """Return a training against a loop with a gradient call for each worker; the answer is the loss, in nats."""
     rows = scenario.task.batch_size
-    return _contest(scenario, [[rows_of(one.samples, rows, one.total) for one in step] for step in _batches(scenario)])
+    steps = _batches(scenario)
+    return _contest(scenario, [[rows_of(one.samples, rows, one.total, one.epoch) for one in step] for step in steps])
 
 
 def against_big_batch(scenario: Scenario) -> Contest:
@@ -76,7 +77,7 @@ def against_big_batch(scenario: Scenario) -> Contest:
     steps: list[list[Rows]] = []
     for step in _batches(scenario):
         samples = tuple(itertools.chain.from_iterable(batch.samples for batch in step))
-        steps.append([rows_of(samples, rows, len(samples))])
+        steps.append([rows_of(samples, rows, len(samples), step[0].epoch)])
     return _contest(scenario, steps)
 
 
@@ -86,7 +87,7 @@ def _contest(scenario: Scenario, steps: list[list[Rows]]) -> Contest:
     rate = scenario.task.optimizer.learning_rate
     return Contest(
         partial(simulate, scenario),
-        partial(plain_loop, engine.model, engine.dataset, initial, steps, rate),
+        partial(plain_loop, engine.model, engine.dataset, initial, steps, rate, engine.noise_key),
         same=lambda loss, expected: math.isclose(loss, expected, rel_tol=1e-3),
         answer=lambda result: result.loss,
         ways=lambda result: Ways(result.collectives_in_closed_form, result.collectives_by_messages),
