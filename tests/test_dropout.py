@@ -38,7 +38,6 @@ def sum_of_outputs(outputs: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 MODEL = Model((constant("quiet"), dropout(constant("noisy"), 0.25)), loss=sum_of_outputs)
-TWICE = Model((dropout(constant("first"), 0.25), dropout(constant("second"), 0.25)), loss=sum_of_outputs)
 
 
 def engine(seed: int = 7, model: Model = MODEL, rows: int = ROWS, **options: bool) -> Engine:
@@ -75,14 +74,17 @@ def test_other_samples_epochs_and_seeds_draw_others() -> None:
 
 
 def test_each_layer_draws_for_itself() -> None:
-    here = engine(model=TWICE)
-    state = here.initial().parameters
-    outputs = []
-    for index, layer in enumerate(TWICE.layers):
-        keys = jax.vmap(jax.random.fold_in, (0, None))(jax.random.split(jax.random.key(1), 1), index)
-        assert layer.train is not None
-        outputs.append(layer.train({"bias": jnp.asarray(state.array[:WIDTH])}, jnp.zeros((1, 1)), keys)[0])
-    assert abs(float((outputs[0] == outputs[1]).mean()) - 0.625) < 0.05
+    """Where the second layer passes on what the first one gives, a gradient shows the masks of both."""
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        return {}
+
+    passes_on = Layer("passes on", init, lambda parameters, x: x, flop=0, output_shape=(WIDTH,))
+    twice = Model((dropout(constant("first"), 0.25), dropout(passes_on, 0.25)), loss=sum_of_outputs)
+    both = masks((3,), model=twice)
+    # Each falls out with a quarter, and both stay with 9/16; one mask for both would leave 3/4.
+    assert sorted(set(both.tolist())) == pytest.approx([0, 16 / 9])
+    assert abs((both > 0).mean() - 9 / 16) < 0.05
 
 
 def test_an_evaluation_drops_nothing() -> None:
@@ -123,3 +125,12 @@ def test_whoever_computes_a_step_drops_the_same(alone: Result, strategy: str) ->
     without = simulate(load("4node", overrides=[SMALL_CNN, "task.model.dropout=false"]).scenario)
     assert without.parameters is not None
     assert np.abs(without.parameters - alone.parameters).max() > 1e-2
+
+
+def test_a_server_that_hands_out_samples_hands_out_their_epoch(alone: Result) -> None:
+    """One worker out of step with nobody takes the steps of `local`, and drops what it drops."""
+    overrides = [SMALL_CNN, "cluster.nodes=1", "task.batch_size=16"]
+    asp = "strategy={name: parameter_server, consistency: asp}"
+    one = simulate(load("4node", overrides=[*overrides, asp]).scenario)
+    assert one.parameters is not None
+    np.testing.assert_allclose(one.parameters, alone.parameters, rtol=0, atol=1e-5)

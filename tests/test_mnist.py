@@ -139,6 +139,8 @@ def test_a_relative_scenario_and_an_absolute_one_mean_the_same_folder(
     monkeypatch.chdir(tmp_path)
     assert load("reads.yaml").scenario == load(scenario).scenario == parse(SCENARIO).scenario
     assert parse(SCENARIO).scenario.task.dataset == Mnist(kind="mnist", samples=12, folder=str(tmp_path / "images"))
+    typed = parse(SCENARIO, str(tmp_path / "elsewhere" / "f.yaml"), overrides=["task.dataset.folder=here"]).scenario
+    assert typed.task.dataset == Mnist(kind="mnist", samples=12, folder=str(tmp_path / "here")), "as it was typed"
     given = parse(SCENARIO, overrides=[f"task.dataset.folder={tmp_path.as_posix()}"]).scenario
     assert given.task.dataset == Mnist(kind="mnist", samples=12, folder=str(tmp_path))
 

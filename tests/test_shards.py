@@ -83,6 +83,15 @@ def test_mixtures_are_dirichlets(alpha: float) -> None:
     assert abs(agree - expected) < 4 * np.sqrt(expected * (1 - expected) / workers)
 
 
+def test_which_samples_of_a_label_a_worker_has_is_drawn_too() -> None:
+    labels = np.zeros(1_000, np.int32)
+    shares = {"node0": 1, "node1": 1}
+    one, other = (label_skewed(seed, labels, shares, 1.0).samples["node0"] for seed in (1, 2))
+    # Of two draws of half of all, a half is in both, give or take four standard deviations.
+    assert abs(len({*one.tolist()} & {*other.tolist()}) - 250) < 4 * 8
+    assert one.tolist() != sorted(one.tolist())
+
+
 def test_as_many_samples_as_the_shares_say() -> None:
     labels = np.arange(120, dtype=np.int32) % 3
     shares = {"node0": 1, "node1": 3, "node2": 2}

@@ -43,6 +43,10 @@ def paper(out: Path | None, seeds: int, no_picture: bool, overrides: tuple[str, 
     four machines by both of its learning rates: thirty trainings of a minute or more each. What is in DIR already is
     not played again, so the command can be stopped and goes on where it was. --set changes these trainings.
     """
+    if out is not None and not no_picture:
+        from ringsim.report.paper import refuse_without_matplotlib
+
+        refuse_without_matplotlib()  # Now, and not after an hour.
     fits, readings = _times(shown=not as_json)
     curves = [] if out is None else _curves(out, seeds, overrides, shown=not as_json)
     if as_json:
@@ -67,18 +71,22 @@ def _times(shown: bool) -> tuple[list[Fit], list[Reading]]:
     from ringsim.report.progress import counted
     from ringsim.simulation import simulate
 
-    memo = Memo()  # All have one engine, whose first parameters are drawn once.
+    memo = Memo()  # All have the same first parameters, which are drawn once.
 
     def play_by(scenario: Scenario, strategy: Callable[[Node, Training], Operation[State]]) -> Result:
         return simulate(scenario, strategy=strategy, memo=memo)
 
     pairs = [(hypothesis, n) for hypothesis in HYPOTHESES for n in COUNTED]
-    with counted("hypotheses", len(pairs), shown=shown) as done, ctrl_c():
+    with counted("hypotheses", len(pairs) + len(MACHINES), shown=shown) as done, ctrl_c():
         fits = []
         for hypothesis, n in pairs:
             fits.append(fitted(hypothesis, n, play_by))
             done(1)
-    return fits, [readings(machines, play_by) for machines in MACHINES]
+        found = []
+        for machines in MACHINES:
+            found.append(readings(machines, play_by))
+            done(1)
+    return fits, found
 
 
 def _curves(out: Path, seeds: int, overrides: Sequence[str], shown: bool) -> list[Curve]:

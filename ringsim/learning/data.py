@@ -103,14 +103,15 @@ def _scaled(images: np.ndarray) -> np.ndarray:
     return rows
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
 def _digits28(settings: Digits28, seed: int) -> Dataset:
     digits = _digits()
 
     def split(name: str, x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         pixels = np.rint(x * DIGITS_BRIGHTEST).astype(np.int64).reshape(-1, DIGITS_SIDE, DIGITS_SIDE)
-        images, source = placed(enlarged(pixels), seed, name, count, settings.shift)
-        return images / np.float32(DIGITS_BRIGHTEST), y[source]
+        drawings = enlarged(pixels) / np.float32(DIGITS_BRIGHTEST)
+        images, source = placed(drawings, seed, name, count, settings.shift)
+        return images, y[source]
 
     train_x, train_y = split("train", digits.train_x, digits.train_y, settings.samples)
     test_x, test_y = split("test", digits.test_x, digits.test_y, len(digits.test_y))

@@ -46,11 +46,11 @@ def placed(images: np.ndarray, seed: int, split: str, count: int, shift: int) ->
     pixels that one is moved from the middle, in each of the two directions; all shifts up to it are equally likely.
     """
     source = np.arange(count) % len(images)
-    draws = words(seed, "digits28", split, count=count)
-    places = (draws >> np.uint64(32)) * np.uint64((2 * shift + 1) ** 2) >> np.uint64(32)
-    down, right = (SIDE - LARGE) // 2 - shift + np.array(np.divmod(places.astype(np.int64), 2 * shift + 1))
+    draws, ways = words(seed, "digits28", split, count=count), 2 * shift + 1
+    places = ((draws >> np.uint64(32)) * np.uint64(ways**2) >> np.uint64(32)).astype(np.int64)
     x = np.zeros((count, SIDE, SIDE), np.float32)
-    for row in range(LARGE):
-        columns = right[:, None] + np.arange(LARGE)
-        x[np.arange(count)[:, None], (down + row)[:, None], columns] = images[source, row]
+    for place in range(ways**2):
+        down, right = ((SIDE - LARGE) // 2 - shift + part for part in divmod(place, ways))
+        (here,) = np.nonzero(places == place)
+        x[here, down : down + LARGE, right : right + LARGE] = images[source[here]]
     return x.reshape(count, SIDE * SIDE), source

@@ -96,7 +96,7 @@ class Evaluation:
 class Engine:
     """Computes for all workers of one run.
 
-    task: of the scenario. seed: of the scenario; it draws the first parameters and synthetic data. rows: the most
+    task: of the scenario. seed: of the scenario; it draws the first parameters, data, and dropout. rows: the most
     samples that one gradient is ever asked for; shorter batches are padded to it and masked, so that each function is
     compiled once. share_replicas: store equal arrays once, and compute once what is asked twice; without it every
     replica pays for itself, and all results have the same bits. model: a user's own, instead of the task's. hold: is

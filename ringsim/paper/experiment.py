@@ -28,6 +28,14 @@ CLUSTERS = {"local": "paper/local", "3 nodes": "paper/3nodes", "4 nodes": "paper
 # Its text divides the rate by the number of workers; its figure has 0.001 times three.
 RULES = {"multiplied": "linear", "divided": "inverse"}
 
+# What no override may change, and why.
+_SET_HERE = {
+    "seed": "the trainings are of seeds 0, 1, ...; say how many with --seeds",
+    "task.learning_rate_scaling": "both rules are played: linear and inverse",
+    "task.evaluate_every": "the trainings are evaluated at the end of each epoch",
+    "faults": "an epoch is as many steps as planned, so nothing may fail",
+}
+
 Play = Callable[[Scenario], Result]
 
 
@@ -69,7 +77,7 @@ class Training:
 def trainings(seeds: int, overrides: Sequence[str] = ()) -> list[Training]:
     """Return all trainings: seed after seed, so that what is done first is a whole picture of one seed.
 
-    Raises ScenarioInvalid where the overrides do not fit.
+    Raises ScenarioInvalid where the overrides do not fit, UsageError where they are of what is set here.
 
     >>> [one.file_name for one in trainings(seeds=1)][:2]
     ['local-multiplied-0.json', 'local-divided-0.json']
@@ -83,8 +91,12 @@ def trainings(seeds: int, overrides: Sequence[str] = ()) -> list[Training]:
 
 
 def _scenario(name: str, scaling: str, seed: int, overrides: Sequence[str]) -> Scenario:
+    for words in overrides:
+        key = words.partition("=")[0].strip()
+        if key in _SET_HERE:
+            raise UsageError(f"--set {key}: {_SET_HERE[key]}")
     chosen = [f"task.learning_rate_scaling={scaling}", *overrides]
-    scenario = scenario_file.load(shipped.find(name), overrides=chosen, seed=seed).scenario
+    scenario = scenario_file.load(shipped.folder() / f"{name}.yaml", overrides=chosen, seed=seed).scenario
     steps_an_epoch = -(-train_size(scenario) // global_batch_size(scenario))
     task = scenario.task.model_copy(update={"evaluate_every": steps_an_epoch})
     return scenario.model_copy(update={"task": task})
@@ -136,6 +148,7 @@ def _kept(path: Path, training: Training) -> Curve | None:
         kept = json.loads(path.read_text(encoding="utf-8"))
         here, there = _origin(training), kept["environment"]
         is_same = kept["scenario_sha256"] == here["scenario_sha256"] and numbers_comparable(here["environment"], there)
+        is_same = is_same and here["environment"]["ringsim"] == there["ringsim"]
         fields = kept["curve"]
         return Curve(**{**fields, "epochs": tuple(Epoch(**epoch) for epoch in fields["epochs"])}) if is_same else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -68,7 +68,7 @@ class Hypothesis:
 
 HYPOTHESES = (
     Hypothesis("a", "the same work, divided by N", lambda _: EPOCHS, lambda n: math.ceil(PASS / n)),
-    Hypothesis("b", "as a, communication is free", lambda _: EPOCHS, lambda n: math.ceil(PASS / n), None),
+    Hypothesis("b", "as a, the network is free", lambda _: EPOCHS, lambda n: math.ceil(PASS / n), None),
     Hypothesis("c", "epochs divided by N, each of all samples", lambda n: math.ceil(EPOCHS / n), lambda _: PASS),
     Hypothesis("d", "epochs and steps divided by N", lambda n: math.ceil(EPOCHS / n), lambda n: STEPS // n),
     Hypothesis("e", "steps divided by N, epochs fixed", lambda _: EPOCHS, lambda n: STEPS // n),
@@ -169,4 +169,4 @@ def training_of(machines: int, processes: int, speed_flops: int, bandwidth: int,
         "task.evaluate_every=null",
         "task.learning_rate_scaling=none",
     )
-    return scenario_file.load(shipped.find("paper/4nodes"), overrides=overrides).scenario
+    return scenario_file.load(shipped.folder() / "paper" / "4nodes.yaml", overrides=overrides).scenario

@@ -108,16 +108,22 @@ def _against(curves: Sequence[Curve], local: Sequence[Curve]) -> str:
     return f"{statistics.fmean(differences):+.3f}, lower for {less} of {len(differences)} seeds"
 
 
+def refuse_without_matplotlib() -> None:
+    """Raise UsageError where matplotlib, of an extra, is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError('a picture needs matplotlib; pip install "ringsim[plots]", or --no-picture') from None
+
+
 def picture(curves: Sequence[Curve], path: Path) -> Path:
     """Draw the loss of every epoch, of all trainings on one plot, as SVG: lines are means, bands from least to most.
 
-    Raises UsageError where matplotlib is not installed, or the file cannot be written.
+    Raises UsageError where the file cannot be written.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError('a picture needs matplotlib; pip install "ringsim[plots]", or --no-picture') from None
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context({"svg.hashsalt": "ringsim", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)

@@ -307,11 +307,16 @@ def _is_given(written: _Written, path: Path) -> bool:
 
 
 def _settle_folder(written: _Written) -> None:
-    """Make the folder of a data set a whole path: a run folder's scenario then finds it too."""
+    """Make the folder of a data set a whole path: a run folder's scenario then finds it too.
+
+    In a file it is beside the file, on the command line it is where that was typed.
+    """
     dataset = value_at(written.data, ("task", "dataset"))
     folder = value_at(dataset, ("folder",))
     if isinstance(folder, str) and folder:
-        dataset["folder"] = str(FilePath(written.source).parent.absolute() / folder)
+        is_typed = _is_given(written, ("task", "dataset", "folder"))
+        beside = FilePath.cwd() if is_typed else FilePath(written.source).parent.absolute()
+        dataset["folder"] = str(beside / folder)
 
 
 # --- a graph from a file ----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Models: lists of layers, one model a file.
 
     model.py     Layer and Model, the loss and the accuracy
-    layers.py    dense, convolution, max pooling
+    layers.py    dense, convolution, max pooling, and dropout around any of them
     softmax.py   one linear layer
     mlp.py       fully connected layers
     cnn.py       the MNIST network of the Keras and Horovod examples

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from ringsim.errors import UsageError
 from ringsim.learning.models.model import Layer, Parameters
 from ringsim.learning.pinned import jax, jnp
 
@@ -94,7 +95,7 @@ def dropout(layer: Layer, rate: float) -> Layer:
 
     The others grow by 1 / (1 - rate), so that nothing needs to change in evaluations (Srivastava et al. 2014, section
     10, the other way round, as Keras has it). Sixteen bits decide on an output, so the rate is one of 65,536. At a rate
-    of 0 the layer stays as it is.
+    of 0 the layer stays as it is. Raises UsageError for a rate that is not from 0 to less than 1.
 
     >>> half = dropout(dense("ones", 3, 1000), 0.5)
     >>> ones = {"kernel": jnp.ones((3, 1000)), "bias": jnp.zeros(1000)}
@@ -103,6 +104,8 @@ def dropout(layer: Layer, rate: float) -> Layer:
     ([0.0, 6.0], True)
     """
     bound = round(rate * _DRAWS)
+    if not 0 <= bound < _DRAWS:
+        raise UsageError(f"dropout takes a rate from 0 to less than 1, not {rate}")
     if bound == 0:
         return layer
     size, growth = math.prod(layer.output_shape), _DRAWS / (_DRAWS - bound)
