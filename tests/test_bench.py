@@ -146,6 +146,7 @@ def test_validate_and_its_reference_both_succeed():
     assert contest.ours() == contest.reference() == 0
 
 
+@pytest.mark.long  # It compiles all of JAX's bytecode.
 def test_a_first_step_is_made_in_a_fresh_process_and_leaves_its_functions_in_a_cache_of_its_own(monkeypatch):
     seen: list = []
 

@@ -279,3 +279,12 @@ def test_the_module_and_the_shipped_names_work_from_anywhere(tmp_path: Path) -> 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 12
+
+
+def test_what_was_set_is_set_in_the_next_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ["--set", "task.steps=2", "--set", "task.epochs=null", "--set", "strategy.name=ring"]
+    assert run_command(["run", "1node", *sets, "--seed", "3"]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("Next:"))
+    kept = "ringsim compare 1node --set task.steps=2 --set task.epochs=null --seed 3"
+    assert line == f"Next: {kept} --strategies ring,parameter_server,local"
+    assert run_command([*kept.split()[1:], "--strategies", "local"]) == 0

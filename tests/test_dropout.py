@@ -6,10 +6,14 @@ multiplied by. What is not here: stages of a pipeline, which draw the same (`tes
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 
 from ringsim import load, simulate
+from ringsim.errors import UsageError
 from ringsim.learning.engine import Engine
 from ringsim.learning.models.layers import dense, dropout
 from ringsim.learning.models.model import Layer, Model
@@ -100,6 +104,12 @@ def test_a_gradient_of_another_epoch_is_another_question_only_where_something_is
         first, again, later = (here.gradient(start, (1, 2), epoch) for epoch in (0, 0, 1))
         assert first is again
         assert (first is later) is not draws
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.5, -0.1, math.nan, "x", None])
+def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
+    with pytest.raises(UsageError, match="dropout takes a rate from 0 to less than 1, not"):
+        dropout(dense("all", 3, 2), rate)
 
 
 def test_at_a_rate_of_zero_a_layer_stays_as_it_is() -> None:

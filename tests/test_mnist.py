@@ -294,7 +294,7 @@ def test_more_samples_than_there_are_is_told_where_they_are_asked_for(
 ) -> None:
     write_idx(tmp_path / "images", pictures(11))
     assert run_command(["run", str(scenario), "--quiet"]) == 3
-    sentence = "task.dataset.samples: must be at most 11, the number of images to train on, not 12"
+    sentence = "task.dataset.samples: must be at most 11, as many images as there are to train on; not 12"
     assert capsys.readouterr().err == f"{scenario}:3:35: {sentence}\n"
     assert run_command(["run", str(scenario), "--quiet", "--set", "task.dataset.samples=99"]) == 3
     assert capsys.readouterr().err == f"--set task.dataset.samples=99: {sentence.replace('12', '99')}\n"
@@ -520,7 +520,7 @@ def test_without_pooch_it_says_how_to_get_it(
     missing: str, library: Library, fetches: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    assert refused(fetches, capsys) == 'is fetched by the package pooch: pip install "ringsim[mnist]"'
+    assert refused(fetches, capsys) == "is fetched by the package pooch: pip install pooch"
     assert library.asked == []
 
 

@@ -9,11 +9,13 @@ import itertools
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ringsim.cli import run_command
+from ringsim.errors import UsageError
 from ringsim.learning.memo import Memo
 from ringsim.paper.experiment import Curve, Epoch, curves, trainings
 from ringsim.paper.fitting import Lines, linear, nearest
@@ -185,9 +187,9 @@ class Played(list):
 def test_a_curve_has_every_epochs_losses_and_is_kept(tmp_path: Path) -> None:
     first, second = Played(), Played()
     todo = trainings(1, SMALL)
-    found = list(curves(todo, tmp_path, first))
-    assert len(first) == 6
-    assert list(curves(todo, tmp_path, second)) == found
+    found = [curve for curve, is_kept in curves(todo, tmp_path, first) if not is_kept]
+    assert len(first) == len(found) == 6
+    assert list(curves(todo, tmp_path, second)) == [(curve, True) for curve in found]
     assert not second, "what is kept is not played again"
     result = simulate(todo[0].scenario)
     rows = result.metrics
@@ -229,11 +231,11 @@ def test_a_stopped_command_goes_on_where_it_was(tmp_path: Path) -> None:
 )
 def test_what_is_of_another_scenario_or_machine_or_broken_is_played_again(tmp_path: Path, spoil) -> None:
     todo = trainings(1, SMALL)[:1]
-    (found,) = curves(todo, tmp_path, simulate)
+    ((found, _),) = curves(todo, tmp_path, simulate)
     path = tmp_path / todo[0].file_name
     path.write_text(spoil(json.loads(path.read_text())))
     played = Played()
-    assert list(curves(todo, tmp_path, played)) == [found]
+    assert list(curves(todo, tmp_path, played)) == [(found, False)]
     assert len(played) == 1
 
 
@@ -286,7 +288,7 @@ def test_without_matplotlib_a_picture_is_refused_in_a_sentence(tmp_path: Path, m
     code = run_command(["paper", "--out", str(tmp_path), "--seeds", "1", *sets])
     error = capsys.readouterr().err
     assert code == 2
-    assert 'needs matplotlib; pip install "ringsim[plots]", or --no-picture' in error
+    assert "needs matplotlib; pip install matplotlib, or --no-picture" in error
 
 
 def test_the_command_shows_how_near_each_hypothesis_comes(capsys) -> None:
@@ -310,18 +312,46 @@ def test_the_command_trains_and_draws(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("faults=[{kind: crash, node: node0, at: {step: 2}}]", "--set faults: an epoch is as many steps as planned"),
+        ("faults=[]", "--set faults: only keys of the task may be set here, such as task.epochs=3"),
+        ("cluster.nodes=5", "--set cluster.nodes: only keys of the task may be set here"),
+        ("task={steps: 3}", "--set task: only keys of the task may be set here"),
+        ("task.target_accuracy=10 %", "--set task.target_accuracy: all trainings take all their epochs"),
         ("seed=9", "--set seed: the trainings are of seeds 0, 1, ...; say how many with --seeds"),
         ("task.evaluate_every=7", "--set task.evaluate_every: the trainings are evaluated at the end of each epoch"),
         ("task.learning_rate_scaling=none", "both rules are played"),
         ("task.epochs=0", "task.epochs: must be at least 1, not 0"),
-        ("max_virtual_time=1 ms", "stalled: max_virtual_time is over"),
     ],
 )
 def test_what_the_trainings_cannot_have_is_refused(tmp_path: Path, capsys, override: str, sentence: str) -> None:
     sets = [word for override in (*SMALL, override) for word in ("--set", override)]
     assert run_command(["paper", "--out", str(tmp_path), "--seeds", "1", *sets]) in (2, 3)
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--seeds", "2"], ["--set", "task.epochs=3"], ["--no-picture"]])
+def test_what_is_of_the_trainings_needs_a_folder_for_them(capsys, options: list[str]) -> None:
+    assert run_command(["paper", *options]) == 2
+    assert "are of the trainings; add --out DIR" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_times")
+def test_other_settings_have_files_of_their_own_and_what_is_kept_is_said(tmp_path: Path, capsys) -> None:
+    def told(*more: str) -> list[str]:
+        sets = [word for override in (*SMALL, *more) for word in ("--set", override)]
+        assert run_command(["paper", "--out", str(tmp_path), "--seeds", "1", "--no-picture", *sets]) == 0
+        return capsys.readouterr().err.splitlines()
+
+    assert not any("from " in line for line in told())
+    assert not any("from " in line for line in told("task.batch_size=8"))
+    assert len(list(tmp_path.glob("*.json"))) == 12
+    assert all(line.endswith(f", from {tmp_path}") for line in told())
+
+
+def test_a_training_that_does_not_come_to_its_end_is_a_sentence(tmp_path: Path) -> None:
+    one = trainings(1, SMALL)[0]
+    late = replace(one, scenario=one.scenario.model_copy(update={"max_virtual_time": 1_000}))
+    with pytest.raises(UsageError, match="local, rate multiplied: stalled: max_virtual_time is over"):
+        list(curves([late], tmp_path, simulate))
 
 
 @pytest.mark.usefixtures("without_times")

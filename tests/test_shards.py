@@ -206,3 +206,8 @@ def test_a_server_that_hands_samples_out_has_no_shards_to_keep_to() -> None:
     asp = "strategy={name: parameter_server, consistency: asp}"
     with pytest.raises(ScenarioInvalid, match=r"task.shards: gives each worker samples of its own.*choose shuffled"):
         load("4node", overrides=[*SKEWED, asp])
+
+
+def test_an_alpha_of_more_decimals_than_are_used_is_refused() -> None:
+    with pytest.raises(ScenarioInvalid, match=r"shards\.alpha: must have at most three decimals, such as 0\.123, not"):
+        load("4node", overrides=["task.shards={kind: dirichlet, alpha: 0.12345}"])

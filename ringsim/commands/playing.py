@@ -6,7 +6,7 @@ What is not here: playing several side by side (`comparing.py`), and once more, 
 from __future__ import annotations
 
 import json
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ def run(
         from ringsim.report.table import run_table
 
         show(run_table(result, faster))
-        _suggest(file, result, out)
+        _suggest(file, overrides, seed, result, out)
     return 0 if result.outcome.is_success else COULD_NOT_FINISH
 
 
@@ -98,18 +98,18 @@ def _speed_up(loaded: Loaded, result: Result) -> float | None:
     return against_local(result, simulate(local_twin(loaded.scenario))).speed_up
 
 
-def _suggest(file: str, result: Result, out: Path | None) -> None:
-    """Say what to do next, on stderr, so that stdout stays the table."""
-    quoted = shlex.quote(file)
+def _suggest(file: str, overrides: Sequence[str], seed: int | None, result: Result, out: Path | None) -> None:
+    """Say what to do next, on stderr, so that stdout stays the table. What was set is set there too."""
+    kept = [words for words in overrides if not words.startswith("strategy")]
     strategy = result.scenario.strategy
     remedies = {("ring", "abort"): "elastic", ("ring", "wait"): "elastic", ("parameter_server", "wait"): "timeout"}
     remedy = remedies.get((strategy.name, getattr(strategy, "on_failure", "")))
     if not result.outcome.is_success and remedy is not None:
-        following = f"ringsim run {quoted} --set strategy.on_failure={remedy}"
+        following = command_words("run", file, [*kept, f"strategy.on_failure={remedy}"], seed)
     elif strategy.name == "local":
-        following = f"ringsim run {quoted} --set strategy.name=ring"
+        following = command_words("run", file, [*kept, "strategy.name=ring"], seed)
     else:
-        following = f"ringsim compare {quoted} --strategies ring,parameter_server,local"
+        following = f"{command_words('compare', file, kept, seed)} --strategies ring,parameter_server,local"
     if out is not None:
         click.echo(f"The run folder is {out}.", err=True)
     click.echo(f"Next: {following}", err=True)

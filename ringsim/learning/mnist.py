@@ -75,7 +75,7 @@ def load(settings: Mnist) -> tuple[Split, Split]:
         raise ScenarioInvalid((Problem("", "task.dataset.folder", str(error)),)) from None
     there = len(train.images)
     if settings.samples > there:
-        sentence = f"must be at most {there}, the number of images to train on, not {settings.samples}"
+        sentence = f"must be at most {there}, as many images as there are to train on; not {settings.samples}"
         raise ScenarioInvalid((Problem("", "task.dataset.samples", sentence),))
     return Split(train.images[: settings.samples], train.labels[: settings.samples]), test
 
@@ -211,9 +211,7 @@ def fetched() -> Path:
         import pooch
         import requests
     except ImportError:
-        raise DataUnavailable(
-            f'MNIST is fetched by the package pooch: pip install "ringsim[mnist]"; or {_INSTEAD}'
-        ) from None
+        raise DataUnavailable(f"MNIST is fetched by the package pooch: pip install pooch; or {_INSTEAD}") from None
     pooch.get_logger().setLevel("WARNING")  # It would say where it fetches from, also where nobody asked.
     try:
         with _bar() as bar:

@@ -28,12 +28,12 @@ CLUSTERS = {"local": "paper/local", "3 nodes": "paper/3nodes", "4 nodes": "paper
 # Its text divides the rate by the number of workers; its figure has 0.001 times three.
 RULES = {"multiplied": "linear", "divided": "inverse"}
 
-# What no override may change, and why.
+# What no override may change, and why. Of other keys only those of the task may be set.
 _SET_HERE = {
     "seed": "the trainings are of seeds 0, 1, ...; say how many with --seeds",
     "task.learning_rate_scaling": "both rules are played: linear and inverse",
     "task.evaluate_every": "the trainings are evaluated at the end of each epoch",
-    "faults": "an epoch is as many steps as planned, so nothing may fail",
+    "task.target_accuracy": "all trainings take all their epochs",
 }
 
 Play = Callable[[Scenario], Result]
@@ -69,9 +69,15 @@ class Training:
     scenario: Scenario
 
     @property
+    def scenario_sha256(self) -> str:
+        """What tells a training from one with other settings."""
+        return hashlib.sha256(dump(self.scenario).encode()).hexdigest()
+
+    @property
     def file_name(self) -> str:
-        """Where its curve is kept."""
-        return f"{self.cluster.replace(' ', '')}-{self.rule}-{self.scenario.seed}.json"
+        """Where its curve is kept. Another one of other settings has another name."""
+        names = self.cluster.replace(" ", ""), self.rule, f"seed{self.scenario.seed}", self.scenario_sha256[:8]
+        return f"{'-'.join(names)}.json"
 
 
 def trainings(seeds: int, overrides: Sequence[str] = ()) -> list[Training]:
@@ -79,8 +85,8 @@ def trainings(seeds: int, overrides: Sequence[str] = ()) -> list[Training]:
 
     Raises ScenarioInvalid where the overrides do not fit, UsageError where they are of what is set here.
 
-    >>> [one.file_name for one in trainings(seeds=1)][:2]
-    ['local-multiplied-0.json', 'local-divided-0.json']
+    >>> [one.file_name.rpartition("-")[0] for one in trainings(seeds=1)][:2]
+    ['local-multiplied-seed0', 'local-divided-seed0']
     """
     return [
         Training(cluster, rule, _scenario(name, scaling, seed, overrides))
@@ -95,6 +101,8 @@ def _scenario(name: str, scaling: str, seed: int, overrides: Sequence[str]) -> S
         key = words.partition("=")[0].strip()
         if key in _SET_HERE:
             raise UsageError(f"--set {key}: {_SET_HERE[key]}")
+        if not key.startswith("task."):
+            raise UsageError(f"--set {key}: only keys of the task may be set here, such as task.epochs=3")
     chosen = [f"task.learning_rate_scaling={scaling}", *overrides]
     scenario = scenario_file.load(shipped.folder() / f"{name}.yaml", overrides=chosen, seed=seed).scenario
     steps_an_epoch = -(-train_size(scenario) // global_batch_size(scenario))
@@ -102,19 +110,21 @@ def _scenario(name: str, scaling: str, seed: int, overrides: Sequence[str]) -> S
     return scenario.model_copy(update={"task": task})
 
 
-def curves(todo: Sequence[Training], folder: Path, play: Play) -> Iterator[Curve]:
-    """Yield the curve of each training: from its file in `folder`, or played and then kept there.
+def curves(todo: Sequence[Training], folder: Path, play: Play) -> Iterator[tuple[Curve, bool]]:
+    """Yield the curve of each training, played and then kept in `folder`; or from there, and True.
 
     Raises UsageError where the folder cannot be written, or a training does not come to its end.
     """
     prepare(folder)
     for training in todo:
         path = folder / training.file_name
-        found = _kept(path, training)
-        if found is None:
-            found = _curve(training, play(training.scenario))
-            write_whole(path, json.dumps({**_origin(training), "curve": asdict(found)}, indent=1) + "\n")
-        yield found
+        kept = _kept(path, training)
+        if kept is not None:
+            yield kept, True
+            continue
+        found = _curve(training, play(training.scenario))
+        write_whole(path, json.dumps({**_origin(training), "curve": asdict(found)}, indent=1) + "\n")
+        yield found, False
 
 
 def _curve(training: Training, result: Result) -> Curve:
@@ -139,8 +149,7 @@ def _curve(training: Training, result: Result) -> Curve:
 
 def _origin(training: Training) -> dict[str, Any]:
     """Return what must be the same for a curve to be taken from its file."""
-    scenario = hashlib.sha256(dump(training.scenario).encode()).hexdigest()
-    return {"scenario_sha256": scenario, "environment": environment()}
+    return {"scenario_sha256": training.scenario_sha256, "environment": environment()}
 
 
 def _kept(path: Path, training: Training) -> Curve | None:

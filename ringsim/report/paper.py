@@ -57,9 +57,9 @@ def readings_table(readings: Sequence[Reading]) -> RenderableType:
     """Return what a copy of the data on each machine saves against a central store."""
     table = _table("machines", "data at hand", "copied first", "central store", "store costs")
     for one in readings:
-        costs = one.stored_seconds / one.copied_seconds - 1
+        costs = 100 * (one.stored_seconds / one.copied_seconds - 1)
         seconds = (f"{found:.1f} s" for found in (one.at_hand_seconds, one.copied_seconds, one.stored_seconds))
-        table.add_row(str(one.machines), *seconds, f"{costs:+.1%}")
+        table.add_row(str(one.machines), *seconds, f"{costs:+.1f} %")
     return table
 
 
@@ -95,6 +95,8 @@ def _spread(numbers: Sequence[float], digits: int = 3) -> str:
     >>> _spread([1.0, 2.0, 6.0], digits=1)
     '3.0 (1.0 to 6.0)'
     """
+    if len(numbers) == 1:
+        return f"{numbers[0]:.{digits}f}"
     return f"{statistics.fmean(numbers):.{digits}f} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
 
 
@@ -113,7 +115,7 @@ def refuse_without_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UsageError('a picture needs matplotlib; pip install "ringsim[plots]", or --no-picture') from None
+        raise UsageError("a picture needs matplotlib; pip install matplotlib, or --no-picture") from None
 
 
 def picture(curves: Sequence[Curve], path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ringsim.scenario.settings import Settings, Share, Work
 
@@ -56,11 +56,15 @@ class Dirichlet(Settings):
 
     kind: Literal["dirichlet"]
     alpha: float = Field(
-        1.0,
-        ge=0.001,
-        le=1_000,
-        description="to three decimals; near 0 a worker draws one label at a time, at 1000 all alike",
+        1.0, ge=0.001, le=1_000, description="near 0 a worker draws one label at a time; at 1000 all have one mixture"
     )
+
+    @field_validator("alpha")
+    @classmethod
+    def _has_three_decimals(cls, alpha: float) -> float:
+        if alpha != round(alpha, 3):
+            raise ValueError(f"must have at most three decimals, such as {round(alpha, 3)}, not {alpha}")
+        return alpha
 
 
 class Softmax(Settings):

@@ -103,9 +103,9 @@ def dropout(layer: Layer, rate: float) -> Layer:
     >>> sorted(set(outputs[0].tolist())), abs(float(outputs.mean()) - 3) < 0.3
     ([0.0, 6.0], True)
     """
-    bound = round(rate * _DRAWS)
-    if not 0 <= bound < _DRAWS:
-        raise UsageError(f"dropout takes a rate from 0 to less than 1, not {rate}")
+    if not (isinstance(rate, (int, float)) and 0 <= rate < 1):
+        raise UsageError(f"dropout takes a rate from 0 to less than 1, not {rate!r}")
+    bound = min(round(rate * _DRAWS), _DRAWS - 1)
     if bound == 0:
         return layer
     size, growth = math.prod(layer.output_shape), _DRAWS / (_DRAWS - bound)
