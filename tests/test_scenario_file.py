@@ -301,7 +301,7 @@ BROKEN_FILES = [
         "list for a mapping",
         BASE.replace("task:\n  epochs: 3", "task: [3]"),
         [
-            "f.yaml:3:1: task: must be a mapping with the keys dataset, model, epochs, steps, batch_size, accumulate, optimizer, learning_rate_scaling, warm_up_epochs, evaluate_every, target_accuracy and flop_per_sample, not a list"
+            "f.yaml:3:1: task: must be a mapping with the keys dataset, shards, model, epochs, steps, batch_size, accumulate, optimizer, learning_rate_scaling, warm_up_epochs, evaluate_every, target_accuracy and flop_per_sample, not a list"
         ],
     ),
     (

@@ -83,7 +83,8 @@ seed: 0  # decides every random number; the same seed gives the same run
 
 task:
   dataset:
-    kind: digits  # digits (1,437 real images of 8x8 to train on), digits28 (the same at the size of MNIST), or:
+    kind: digits  # digits (1,437 real images of 8x8 to train on), or:
+    # kind: digits28, the same at the size of MNIST, has samples (6000) and shift (2: pixels from the middle at most)
     # kind: synthetic has samples (1024), features (32: numbers in a point), classes (10), noise (1.0: the spread)
     # kind: mnist has samples (60000 images of 28x28) and folder (of its files; without it they are fetched once)
   #shards: {{kind: dirichlet, alpha: 0.5}}  # each worker has samples of its own, with its own mixture of labels
