@@ -507,6 +507,32 @@ ONCE_WRONG = {
             "transport": {"kind": "framed", "payload": "16 B", "header": "4 B"},
         },
     ),
+    "numbers of messages after a collective that is not over": Case(
+        tuple({"name": name} for name in [*(f"node{rank}" for rank in range(5)), "by0"]),
+        5,
+        (
+            Bucket("halving_doubling", 35, tuple(("sleep", ns) for ns in (0, 0, 7, 0, 27)), starts=(0, 1, 2, 3, 4)),
+            Bucket(
+                "ring",
+                33,
+                (("sleep", 0), ("sleep", 0), ("compute", 3), ("sleep", 0), ("compute", 3)),
+                starts=(0, 1, 2, 3, 4),
+            ),
+        ),
+        {"topology": {"kind": "torus", "dimensions": [3, 2]}, "bandwidth": "8 Gbit/s", "latency": "0 ns"},
+        faults=(
+            {
+                "kind": "drop",
+                "at": "279 ns",
+                "lasts": "1 ns",
+                "probability": "10 %",
+                "source": "node2",
+                "target": "node3",
+            },
+        ),
+        limit_ns=10 * MS,
+        split=1,
+    ),
     "a lost message of no bytes": replace(
         world_of("ring", length=1, enter_ns=(0,) * 4, latency="7 ns", drop="10 %", resend_after="50 ns"), tail_ns=0
     ),

@@ -188,9 +188,10 @@ class Connection:
         self.arrived: dict[int, int] = {}  # how many messages have arrived, by size
         self.thrown_away: dict[int, int] = {}  # ... of these, where nobody was left to take them
 
-    def add(self, number: int, size_bytes: int) -> None:
+    def add(self, number: int, size_bytes: int, *, is_numbered: bool = False) -> None:
         """Count messages that went on their way, and have arrived."""
-        self.count += number  # The draws of later ones are by their numbers, however these were played.
+        if not is_numbered:
+            self.count += number  # The draws of later ones are by their numbers, however these were played.
         self.sent[size_bytes] = self.sent.get(size_bytes, 0) + number
         self.arrived[size_bytes] = self.arrived.get(size_bytes, 0) + number
 

@@ -61,6 +61,8 @@ class Stage:
             else:
                 self._play_by_messages(sequence)
         if foreseen is None:
+            for before in self._undisturbed.values():
+                before.number(seat.rank)
             seat.begin()
         else:
             foreseen.enter(seat)
@@ -197,6 +199,7 @@ class Stage:
         clock, links = self.world.clock, foreseen[0].footprint
         free_again = self.world.network.rewound(links.connections.values())
         back = self.world.sharing.rewound(links.resources)
+        numbers = [one.number_again() for one in foreseen]
         for one in foreseen:
             one.give_up()
         foreseen[0].occupy()
@@ -210,6 +213,8 @@ class Stage:
         clock.rewound([(seat.entered_moment, seat.take_and_begin) for seat in order])
         back()
         free_again()
+        for count_on in numbers:
+            count_on()
         self._postponed = None
         for seat in seats:
             seat.node.account.release()

@@ -9,7 +9,7 @@ What is not here: when that is allowed, and what happens if something comes betw
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ class Undisturbed:
         self._entries: list[Entry] = []
         self._done = 0
         self._received: dict[int, int] = {}  # how many messages each rank receives
+        self._numbered: dict[Connection, tuple[int, int]] = {}  # numbers that are given already: after which, how many
         clock, timeout_ns = stage.world.clock, first.plan.timeout_ns
         if timeout_ns is not None:
             # Until all times are known, this is the first instant at which somebody may have waited for too long.
@@ -163,6 +164,32 @@ class Undisturbed:
             self._entries = []
         self.stage.finish(seat, result)
 
+    def number(self, rank: int) -> None:
+        """A member that is done with this goes on by messages: their numbers come after those of this one's."""
+        assert self.times is not None, "who is done with it knows when"
+        sent: dict[Connection, int] = {}
+        for parcel in self.times.parcels:
+            if parcel.source == rank:
+                connection = self.footprint.connections[parcel.source, parcel.target]
+                sent[connection] = sent.get(connection, 0) + parcel.number
+        for connection, many in sent.items():
+            if connection not in self._numbered:
+                self._numbered[connection] = connection.count, many
+                connection.count += many
+
+    def number_again(self) -> Callable[[], None]:
+        """Let messages that have numbers be given them once more; call what is returned when they have been sent."""
+        counts = {connection: connection.count for connection in self._numbered}
+        for connection, (before, _) in self._numbered.items():
+            connection.count = before
+
+        def back() -> None:
+            for connection, (before, many) in self._numbered.items():
+                assert connection.count == before + many, "who is done with a collective has sent all its messages"
+                connection.count = counts[connection]
+
+        return back
+
     def give_up(self) -> None:
         """It will be played by messages after all."""
         self._cancel()
@@ -184,7 +211,8 @@ class Undisturbed:
         times = self.times
         assert times is not None, "its times are known"
         for parcel in times.parcels:
-            self.footprint.connections[parcel.source, parcel.target].add(parcel.number, parcel.size_bytes)
+            connection = self.footprint.connections[parcel.source, parcel.target]
+            connection.add(parcel.number, parcel.size_bytes, is_numbered=connection in self._numbered)
         ends_ns = {rank: int(finish_ns) for rank, finish_ns in enumerate(times.finish_ns)}
         for (source, _), arrive_ns in times.arrive_ns.items():
             ends_ns[source] = max(ends_ns[source], arrive_ns)
