@@ -533,6 +533,26 @@ ONCE_WRONG = {
         limit_ns=10 * MS,
         split=1,
     ),
+    "numbers given once more when what is not over is disturbed": Case(
+        tuple({"name": name} for name in [*(f"node{rank}" for rank in range(5)), "by0"]),
+        5,
+        (
+            Bucket("halving_doubling", 35, (("sleep", 0),) * 5, starts=(0, 1, 2, 3, 4)),
+            Bucket("ring", 33, (("sleep", 0),) * 5, starts=(0, 1, 2, 3, 4)),
+        ),
+        {"topology": {"kind": "torus", "dimensions": [3, 2]}, "bandwidth": "8 Gbit/s", "latency": "0 ns"},
+        faults=tuple(
+            {"kind": "drop", "at": at, "lasts": lasts, "probability": share, "source": source, "target": target}
+            for at, lasts, share, source, target in (
+                ("376 ns", "1 ns", "1 ppm", "node0", "node1"),
+                ("381 ns", "300 ns", "30 %", "node1", "node2"),
+                ("381 ns", "300 ns", "30 %", "node2", "node3"),
+                ("381 ns", "300 ns", "30 %", "node3", "node4"),
+            )
+        ),
+        limit_ns=1_000,
+        tail_ns=0,
+    ),
     "a lost message of no bytes": replace(
         world_of("ring", length=1, enter_ns=(0,) * 4, latency="7 ns", drop="10 %", resend_after="50 ns"), tail_ns=0
     ),

@@ -97,8 +97,7 @@ class Fit:
     @property
     def residuals(self) -> tuple[float, ...]:
         """Played less measured, in seconds, in the order of the table."""
-        played = dict(zip(MACHINES, self.seconds, strict=True))
-        return tuple(played[row.machines] - row.seconds for row in TABLE)
+        return tuple(played - row.seconds for played, row in zip(_by_row(self.seconds), TABLE, strict=True))
 
     @property
     def rms_seconds(self) -> float:
@@ -109,21 +108,25 @@ class Fit:
 def fitted(hypothesis: Hypothesis, counted: str, play: Play) -> Fit:
     """Return the hypothesis with its unknown fitted to the table by least squares, and played so."""
     clock = partial(_seconds, play, hypothesis, counted)
-    free = hypothesis.unknown != "bandwidth"
-    alone = partial(clock, 1, bandwidth=_FREE_BANDWIDTH if free else 10**9)
+    # One machine alone sends nothing through the network, so any bandwidth will do.
+    alone = partial(clock, 1, bandwidth=_FREE_BANDWIDTH)
     speed_flops = solved(linear(lambda speed: [alone(speed)], _PROBES["speed"]), ALONE_SECONDS)
-    measured = [row.seconds for row in TABLE]
 
     def seconds(unknown: int) -> tuple[float, ...]:
         elsewhere, bandwidth = (unknown, _FREE_BANDWIDTH) if hypothesis.unknown == "speed" else (speed_flops, unknown)
         return tuple(clock(n, speed_flops if n == 1 else elsewhere, bandwidth=bandwidth) for n in MACHINES)
 
-    def table(unknown: int) -> Sequence[float]:
-        played = dict(zip(MACHINES, seconds(unknown), strict=True))
-        return [played[row.machines] for row in TABLE]
-
-    found = None if hypothesis.unknown is None else nearest(linear(table, _PROBES[hypothesis.unknown]), measured)
+    found = None
+    if hypothesis.unknown is not None:
+        lines = linear(lambda unknown: _by_row(seconds(unknown)), _PROBES[hypothesis.unknown])
+        found = nearest(lines, [row.seconds for row in TABLE])
     return Fit(hypothesis, counted, speed_flops, found, seconds(_FREE_BANDWIDTH if found is None else found))
+
+
+def _by_row(seconds: Sequence[float]) -> list[float]:
+    """Return the times of 1, 3 and 4 machines in the rows of the table, which has two of each."""
+    played = dict(zip(MACHINES, seconds, strict=True))
+    return [played[row.machines] for row in TABLE]
 
 
 def _seconds(
