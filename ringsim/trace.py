@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -95,26 +96,36 @@ class Event:
         >>> Event(5, "node0", "commit", {"step": 3, "generation": 0}).line()
         '{"generation":0,"kind":"commit","node":"node0","step":3,"time_ns":5}'
         """
-        record = {"time_ns": self.time_ns, "node": self.node, "kind": self.kind, **self.fields}
-        names, form = _form(tuple(record))
-        values = [record[name] for name in names]
-        return form % tuple([value if type(value) is int else _json(value) for value in values])
+        form, arrange = _form(self.kind, tuple(self.fields))
+        values = [value if type(value) is int else _json(value) for value in self.fields.values()]
+        return form % arrange((_quoted(self.node), self.time_ns, *values))
 
 
 @functools.lru_cache(maxsize=1_024)
-def _form(names: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """Return the keys of a record in canonical order, and its line with a hole for each value: few kinds, many lines.
+def _form(kind: str, names: tuple[str, ...]) -> tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]:
+    """Return the line of a kind of event with a hole for each value, and what puts (node, time_ns, the fields' values)
+    in the order of the holes: few kinds, many lines.
 
-    >>> _form(("time_ns", "kind"))
-    (('kind', 'time_ns'), '{"kind":%s,"time_ns":%s}')
+    >>> form, arrange = _form("commit", ("step",))
+    >>> form, arrange(("node", "time_ns", "step"))
+    ('{"kind":"commit","node":%s,"step":%s,"time_ns":%s}', ('node', 'step', 'time_ns'))
     """
-    order = tuple(sorted(names))
-    keys = [_canonical(name).replace("%", "%%") for name in order]
-    return order, "{" + ",".join(f"{key}:%s" for key in keys) + "}"
+    places = {"node": 0, "time_ns": 1} | {name: place for place, name in enumerate(names, 2)}
+    texts = dict.fromkeys(places, "%s") | {"kind": _escaped(kind)}
+    pairs = [f"{_escaped(name)}:{texts[name]}" for name in sorted(texts)]
+    return "{" + ",".join(pairs) + "}", operator.itemgetter(*(places[name] for name in sorted(places)))
+
+
+def _escaped(name: str) -> str:
+    return _canonical(name).replace("%", "%%")
 
 
 def _json(value: object) -> str:
-    return _quoted(value) if type(value) is str else _canonical(value)
+    if type(value) is str:
+        return _quoted(value)
+    if type(value) is float and math.isfinite(value):
+        return float.__repr__(value)  # what JSON writes
+    return _canonical(value)
 
 
 _quoted = functools.lru_cache(maxsize=65_536)(_canonical)  # names of nodes and kinds come again and again

@@ -74,7 +74,7 @@ def ring_times(
         # after D[r-1].
         np.greater(depart_but_last, arrive_but_first, out=late_but_first)
         late[0] = depart[-1] > arrive[0]
-        if late.any():
+        if np.count_nonzero(late):
             idle = np.flatnonzero(late)
             gaps.append(Gaps(idle, arrive[idle], depart[idle - 1]))
         if every_flight:

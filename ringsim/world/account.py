@@ -11,9 +11,10 @@ The first that holds, from the top, is where a nanosecond goes. What is not here
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import itemgetter
+
+_State = tuple[bool | None, bool | None, bool | None]  # up, recovering, computing; None: as before
 
 
 @dataclass(slots=True)
@@ -39,22 +40,21 @@ class Account:
     on_wire: int = 0
     _since_ns: int = 0
     _holders: int = 0
-    _held: list[tuple[int, Callable[[int], None]]] = field(default_factory=list)
+    _held: list[tuple[int, int, _State | None]] = field(default_factory=list)  # when, what on the wire, or what state
 
     def set(
         self, now_ns: int, *, up: bool | None = None, recovering: bool | None = None, computing: bool | None = None
     ) -> None:
         """Note a change of state at `now_ns`."""
         if self._holders:
-            state = {"up": up, "recovering": recovering, "computing": computing}
-            self._held.append((now_ns, lambda then_ns: self._set(then_ns, **state)))
+            self._held.append((now_ns, 0, (up, recovering, computing)))
         else:
             self._set(now_ns, up, recovering, computing)
 
     def wire(self, now_ns: int, change: int) -> None:
         """Note that messages of this node's, either way, went on the wire (+) or off it (-)."""
         if self._holders:
-            self._held.append((now_ns, lambda then_ns: self._wire(then_ns, change)))
+            self._held.append((now_ns, change, None))
             return
         # Twice a message for each of two nodes: what `_wire` does, without another call.
         before = self.on_wire
@@ -73,8 +73,11 @@ class Account:
         if not self._holders:
             # A sort by time keeps the order of what was told of one instant.
             changes, self._held = sorted(self._held, key=itemgetter(0)), []
-            for then_ns, change in changes:
-                change(then_ns)
+            for then_ns, change, state in changes:
+                if state is None:
+                    self._wire(then_ns, change)
+                else:
+                    self._set(then_ns, *state)
 
     def close(self, now_ns: int) -> None:
         """Book what is left at the end of the run."""
