@@ -29,7 +29,7 @@ from ringsim.simulation import simulate
 from ringsim.world.naive import naive_ring_ns
 
 # At which size each row is run here: small enough to be over at once.
-SMALLER = {"thousand_nodes": 4, "mlp_64_workers": 3, "cnn_4_workers": 1}
+SMALLER = {"thousand_nodes": 4, "mlp_64_workers": 3, "numbers_64_workers": 3, "cnn_4_workers": 1}
 TINY = {case.name: SMALLER.get(case.name, 16) for case in CASES}
 PROCESSES = ("validate", "first_step", "memory")
 WITHOUT_A_PROCESS = [case for case in CASES if not case.name.startswith(PROCESSES) and "all_cores" not in case.name]
@@ -120,6 +120,11 @@ def test_the_plain_loop_and_the_whole_run_end_at_the_same_loss(contest):
     assert contest.same(loss, expected)
     assert not contest.same(loss, expected * 1.01)
     assert 0 < loss < math.log(10)  # It has learned something, so that the loop had to learn the same.
+
+
+def test_the_numbers_alone_are_those_of_the_whole_run_bit_by_bit():
+    scenario = training.mlp_scenario(7)  # with short steps
+    assert training.numbers_alone(scenario) == simulate(scenario).loss
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------

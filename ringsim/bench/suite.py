@@ -88,6 +88,12 @@ def _mlp(workers: int) -> Contest:
     return against_big_batch(mlp_scenario(workers))
 
 
+def _numbers(workers: int) -> Contest:
+    from ringsim.bench.training import mlp_scenario, numbers_against_big_batch
+
+    return numbers_against_big_batch(mlp_scenario(workers))
+
+
 def _cnn_cores(workers: int) -> Contest:
     from ringsim.bench.children import cores
     from ringsim.bench.training import cnn_scenario
@@ -151,6 +157,7 @@ CASES = (
     ),
     Case("cnn_4_workers", _CNN, 4, _cnn, LOOP, Bars(ratio_max=1.10), rounds=5),
     Case("mlp_64_workers", _MLP, 64, _mlp, "one big batch", Bars(ratio_max=2.5), rounds=5),
+    Case("numbers_64_workers", f"{_MLP}: its numbers alone", 64, _numbers, "one big batch", rounds=5),
     Case("cnn_4_workers_all_cores", f"{_CNN}, all cores", 4, _cnn_cores, ONE_CORE, rounds=5),
     Case("mlp_64_workers_all_cores", f"{_MLP}, all cores", 64, _mlp_cores, ONE_CORE, rounds=5),
     Case(

@@ -3,6 +3,7 @@
     softmax   on synthetic points   so many workers that nearly all of the time is overhead: the worst case
     cnn       on 28x28 images       few workers with much to compute: the usual case
     mlp       on digits             many workers with little to compute, against one gradient of all their samples
+    numbers   of that training      its gradients, sums and updates alone, without virtual time, against the same
 
 Both sides end at the same loss, up to the order of float additions. What is not here: the loop
 (`learning/plain_loop.py`), and one core against all (`children.py`).
@@ -12,10 +13,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ringsim.bench.case import Contest, Ways
+from ringsim.collectives.ring import sum_in_ring_order
 from ringsim.learning.engine import Engine
 from ringsim.learning.plain_loop import Rows, plain_loop, rows_of
 from ringsim.learning.sampler import Batch, Cursor, Sampler
@@ -73,12 +76,36 @@ def against_big_batch(scenario: Scenario) -> Contest:
 
     A short step is filled up to the full one's rows, as each worker's batch is in the simulation: both compute as much.
     """
+    return _contest(scenario, _big_batches(scenario))
+
+
+def numbers_against_big_batch(scenario: Scenario) -> Contest:
+    """Return the numbers of a training, without its time, against the same: no simulation of it can be faster."""
+    contest = _contest(scenario, _big_batches(scenario))
+    return replace(contest, ours=partial(numbers_alone, scenario), answer=lambda loss: loss, ways=None)
+
+
+def numbers_alone(scenario: Scenario) -> float:
+    """Compute what the workers of a ring compute, bit by bit, in a plain loop; return the loss on the test split.
+
+    No events, no accounts, no trace, no digests: only gradients, their weighted sum in ring order, and the update.
+    """
+    engine = Engine(scenario.task, scenario.seed, rows=scenario.task.batch_size)
+    state, rate = engine.initial(), scenario.task.optimizer.learning_rate
+    for step in _batches(scenario):
+        asked = [engine.gradient(state.parameters, batch.samples, batch.epoch) for batch in step]
+        weighted = [batch.weight * one.value().array for batch, one in zip(step, asked, strict=True)]
+        state = engine.update(state, sum_in_ring_order(weighted), rate)
+    return engine.evaluate(state.parameters).loss
+
+
+def _big_batches(scenario: Scenario) -> list[list[Rows]]:
     rows = sum(worker_shares(scenario).values())
     steps: list[list[Rows]] = []
     for step in _batches(scenario):
         samples = tuple(itertools.chain.from_iterable(batch.samples for batch in step))
         steps.append([rows_of(samples, rows, len(samples), step[0].epoch)])
-    return _contest(scenario, steps)
+    return steps
 
 
 def _contest(scenario: Scenario, steps: list[list[Rows]]) -> Contest:
