@@ -39,7 +39,7 @@ from ringsim.collectives.reduce_scatter import ReduceScatter
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.collectives.table import ALGORITHMS, blank_buffers, near_square_groups
 from ringsim.collectives.tree import TreeAllReduce
-from ringsim.collectives.vectors import Blank, cut, join, segment_bounds
+from ringsim.collectives.vectors import Blank, Weighted, cut, join, segment_bounds
 from ringsim.errors import InvariantBroken, UsageError
 
 Vectors = Sequence[np.ndarray]
@@ -150,6 +150,22 @@ def test_any_numbers_give_the_documented_sum_without_playing_messages(data, name
     inputs = [np.array(data.draw(st.lists(floats, min_size=length, max_size=length)), np.float32) for _ in range(ranks)]
     make, expected_sum = ALL_REDUCES[name]
     assert bits(make(ranks).results(inputs)) == [expected_sum(inputs).tobytes()] * ranks
+
+
+@pytest.mark.parametrize("name", ["parameter_server", *ALL_REDUCES])
+@pytest.mark.parametrize("ranks", [2, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("length", [0, 1, 7, 50])
+def test_what_is_multiplied_piece_by_piece_gives_the_bits_of_what_was_multiplied_before(name, ranks, length):
+    plan = ALL_REDUCES[name][0](ranks) if name in ALL_REDUCES else ParameterServerAllReduce()
+    weights = [np.float32((rank + 1) / 7) for rank in range(ranks)]
+    inputs = vectors(ranks, length, seed=ranks)
+    weighted = [Weighted(vector, weight) for vector, weight in zip(inputs, weights, strict=True)]
+    expected = plan.results([weight * vector for vector, weight in zip(inputs, weights, strict=True)])
+    assert bits(plan.results(weighted)) == bits(expected)
+    for fidelity in ("auto", "message"):
+        played = play_collective(uniform(ranks), plan, weighted, fidelity=fidelity)
+        assert bits(results_in_rank_order(played)) == bits(expected)
+    assert bits(inputs) == bits(vectors(ranks, length, seed=ranks))
 
 
 def test_zeros_keep_their_sign_in_the_sum_of_a_ring():

@@ -76,7 +76,7 @@ def test_an_array_is_known_again_by_what_it_is_and_not_by_where_it_was():
 WORKERS, STEPS = 8, 4
 
 
-def test_a_step_makes_one_array_of_full_size_for_each_worker_and_one_for_their_sum():
+def test_a_step_makes_one_array_of_full_size_for_the_sum_and_one_for_the_rank_that_is_being_added():
     """`docs/performance.md` says so. What XLA writes is not counted here, and the sums of eight steps are kept."""
     hidden = 8_192
     scenario = Scenario.model_validate(
@@ -95,4 +95,4 @@ def test_a_step_makes_one_array_of_full_size_for_each_worker_and_one_for_their_s
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert WORKERS + STEPS <= peak / full < WORKERS + STEPS + 1
+    assert STEPS <= peak / full < STEPS + 1.5, peak / full

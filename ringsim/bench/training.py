@@ -19,6 +19,7 @@ from typing import Any
 
 from ringsim.bench.case import Contest, Ways
 from ringsim.collectives.ring import sum_in_ring_order
+from ringsim.collectives.vectors import Weighted
 from ringsim.learning.engine import Engine
 from ringsim.learning.plain_loop import Rows, plain_loop, rows_of
 from ringsim.learning.sampler import Batch, Cursor, Sampler
@@ -94,7 +95,7 @@ def numbers_alone(scenario: Scenario) -> float:
     state, rate = engine.initial(), scenario.task.optimizer.learning_rate
     for step in _batches(scenario):
         asked = [engine.gradient(state.parameters, batch.samples, batch.epoch) for batch in step]
-        weighted = [batch.weight * one.value().array for batch, one in zip(step, asked, strict=True)]
+        weighted = [Weighted(one.value().array, batch.weight) for batch, one in zip(step, asked, strict=True)]
         state = engine.update(state, sum_in_ring_order(weighted), rate)
     return engine.evaluate(state.parameters).loss
 

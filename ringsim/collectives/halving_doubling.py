@@ -62,9 +62,9 @@ class HalvingDoubling:
         """Play it for one rank; `buffer` is its float32 vector, or a Blank."""
         members, rank = seat.members, seat.rank
         inner = power_of_two_within(len(members))
-        part = buffer
+        part = buffer[:]
         if rank >= inner:
-            return (yield from self._outside(seat, members[rank - inner], buffer))
+            return (yield from self._outside(seat, members[rank - inner], part))
         folded = members[rank + inner] if rank + inner < len(members) else None
         if folded is not None:
             message = yield from seat.receive(folded, tag="fold", timeout_ns=self.timeout_ns)
@@ -92,9 +92,9 @@ class HalvingDoubling:
             yield from sending.sent(self.timeout_ns)
         return total
 
-    def _outside(self, seat: Seat, partner: str, buffer: Any) -> Operation[Any]:
+    def _outside(self, seat: Seat, partner: str, own: Any) -> Operation[Any]:
         """Play it for a rank above the power of two: give all away, and wait for the sum."""
-        sending = seat.send(partner, buffer, buffer.nbytes, tag="fold")
+        sending = seat.send(partner, own, own.nbytes, tag="fold")
         yield from sending.sent(self.timeout_ns)
         message = yield from seat.receive(partner, tag="unfold", timeout_ns=self.timeout_ns)
         return message.payload

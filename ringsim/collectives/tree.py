@@ -46,7 +46,7 @@ class TreeAllReduce:
         """Play it for one rank; `buffer` is its float32 vector, or a Blank."""
         members = seat.members
         parent, children = parent_and_children(seat.rank, len(members))
-        total = join([buffer])
+        total = join([buffer[:]])
         for child in reversed(children):
             message = yield from seat.receive(members[child], tag="up", timeout_ns=self.timeout_ns)
             total = total + message.payload

@@ -4,8 +4,9 @@
              ├────────┼────────┼──────┼──────┤
     segment      0        1       2      3
 
-`Blank` stands for a vector of which only the size is known, so that every plan can be played without payload. What is
-not here: who sends which segment (one file for each collective).
+`Blank` stands for a vector of which only the size is known, so that every plan can be played without payload;
+`Weighted` for one that is multiplied piece by piece, as its segments are needed. What is not here: who sends which
+segment (one file for each collective).
 """
 
 from __future__ import annotations
@@ -50,6 +51,35 @@ class Blank:
     def __add__(self, other: Blank) -> Blank:
         assert other.length == self.length, f"a sum of {self.length} and {other.length} elements"
         return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighted:
+    """A vector times a weight. Only its slices are ever worked out, each when it is asked for, so that nobody needs
+    memory for the whole; `[:]` is the whole.
+
+    >>> Weighted(np.array([1, 2, 4], np.float32), np.float32(0.5))[1:]
+    array([1., 2.], dtype=float32)
+    """
+
+    vector: Vector
+    weight: np.float32
+
+    def __len__(self) -> int:
+        return len(self.vector)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self.vector.itemsize
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """The type of an element."""
+        return self.vector.dtype
+
+    def __getitem__(self, part: slice) -> Vector:
+        return self.weight * self.vector[part]
 
 
 def segment_bounds(length: int, ranks: int) -> list[int]:

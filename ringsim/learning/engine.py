@@ -261,12 +261,11 @@ class Engine:
             raise ValueError(f"{len(samples)} samples do not fit in {self.rows} rows")
         if min(samples) < 0 or max(samples) >= len(self.dataset.train_y):
             raise IndexError(f"a sample outside 0 to {len(self.dataset.train_y) - 1}")
-        rows = np.full(self.rows, _NO_SAMPLE, np.int32)
-        rows[: len(samples)] = samples
+        rows = np.array(samples + (_NO_SAMPLE,) * (self.rows - len(samples)), np.int32)
         noise = (self.noise_key, np.int32(epoch))
-        compute = functools.partial(self._functions.gradient, self.device(parameters), *self._train, rows, *noise)
-        compute = functools.partial(_gradient, compute)
-        if self._is_large and self._functions.gradient.is_compiled:
+        gradient = self._functions.gradient
+        compute = functools.partial(_gradient, gradient, self.device(parameters), *self._train, rows, *noise)
+        if self._is_large and gradient.is_compiled:
             return Deferred(pool().submit(compute).result)
         return Deferred(self._small.ask(compute))
 
@@ -281,7 +280,7 @@ class Engine:
         rate = np.float32(learning_rate)
         if not self.share_replicas:
             return self._step(state, gradient, rate)
-        if not any(kept is gradient for kept in self._recent):
+        if gradient not in self._recent:
             self._recent.append(gradient)
         asked = (state.parameters.id, state.optimizer.id, gradient.id, float(rate))
         result = self._updates.get(asked)
@@ -354,8 +353,8 @@ def _is_frozen(array: np.ndarray) -> bool:
     return not array.flags.writeable and (not isinstance(array.base, np.ndarray) or _is_frozen(array.base))
 
 
-def _gradient(compute: Callable[[], tuple[jax.Array, jax.Array]]) -> Gradient:
-    loss, array = compute()
+def _gradient(compute: Callable[..., tuple[jax.Array, jax.Array]], *arguments: Any) -> Gradient:
+    loss, array = compute(*arguments)
     # By way of NumPy, which looks at the memory of both: JAX's own way to a Python float takes half as long as an mlp.
     return Gradient(np.asarray(array), float(np.asarray(loss)))
 

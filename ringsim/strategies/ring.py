@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ringsim.collectives.vectors import join
+from ringsim.collectives.vectors import Weighted, join
 from ringsim.node import Group, Member, Node, Operation, Started
 from ringsim.plan import Plan
 from ringsim.scenario import AnyRing, Host, RingAbort, Scenario, full_size, rank_names, worker_shares
@@ -84,7 +84,8 @@ def train_step(
     for flop, bucket in zip(before, buckets, strict=True):
         if flop or not sums:  # Several buckets may be there at one instant.
             yield from node.compute(flop, continues=bool(sums))
-        sums.append(node.start(collective, batch.weight * gradient.value().array[bucket.part]))
+        own = gradient.value().array[bucket.part]
+        sums.append(node.start(collective, Weighted(own, batch.weight)))
     if rest:
         yield from node.compute(rest, continues=True)
     training.taken(node, state, batch, group, gradient)
