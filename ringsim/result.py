@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -113,12 +114,12 @@ class Whereabouts:
     acknowledgements: int = 0  # flow back beside the data, and are not followed
 
     def __add__(self, other: Whereabouts) -> Whereabouts:
-        return Whereabouts(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+        return Whereabouts(*map(operator.add, vars(self).values(), vars(other).values()))
 
     @property
     def total(self) -> int:
         """All of them."""
-        return sum(astuple(self))
+        return sum(vars(self).values())
 
 
 @dataclass(frozen=True)

@@ -291,6 +291,12 @@ def test_without_matplotlib_a_picture_is_refused_in_a_sentence(tmp_path: Path, m
     assert "needs matplotlib; pip install matplotlib, or --no-picture" in error
 
 
+def test_a_file_is_no_folder_for_curves(tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").touch()
+    assert run_command(["paper", "--out", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
 def test_the_command_shows_how_near_each_hypothesis_comes(capsys) -> None:
     assert run_command(["paper"]) == 0
     assert "epochs and steps divided by N             nodes      bandwidth: 0.493 Gbit/s" in capsys.readouterr().out

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     help="Train as well, keep each curve in DIR as soon as it is there, and draw DIR/loss.svg.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="With --out: how many.  [default: 5]")

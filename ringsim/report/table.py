@@ -123,7 +123,8 @@ def strategy_words(result: Result, form: str) -> str:
 def _accuracy(result: Result) -> str:
     if result.accuracy is None or result.loss is None:
         return "never evaluated"
-    return f"{100 * result.accuracy:.1f} % on the test split (loss {result.loss:.4f})"
+    split = f"the test split of {result.scenario.task.dataset.kind}"
+    return f"{100 * result.accuracy:.1f} % on {split} (loss {result.loss:.4f})"
 
 
 def _steps(result: Result) -> str:

@@ -43,7 +43,7 @@ class Deliveries:
 
     def landed(self, transfer: Transfer) -> None:
         """A message arrives: it is off the wire, and its target has it."""
-        self._count(transfer, -1)
+        self.on_wire(transfer, -1)
         source, conversation = transfer.connection.source, transfer.conversation
         target = self._nodes[transfer.connection.target.name]
         if not target.alive or target.incarnation != transfer.life:
@@ -57,10 +57,10 @@ class Deliveries:
             self.has_wrong_numbers = True
             target.record("wrong_number", source=source.name, size_bytes=transfer.size_bytes)
         message = Message(source.name, source.incarnation, transfer.tag, transfer.payload, transfer.size_bytes)
-        if _is_for_detector(transfer):
-            target.detector.hear(message)
-        elif conversation is not None:
+        if conversation is not None:
             target.take_in(message, conversation)
+        elif transfer.connection.channel is not None:
+            target.detector.hear(message)  # It is a heartbeat, or says who is lost.
         else:
             target.mailbox.put(message)
             target.look()
@@ -78,19 +78,14 @@ class Deliveries:
             self._news().lost(lost, source, restarted=target.alive)
 
     def on_wire(self, transfer: Transfer, change: int) -> None:
-        """A message goes on the wire (+1), or is taken off it before it arrives (-1)."""
-        self._count(transfer, change)
+        """Count a message that goes on the wire (+1) or comes off it (-1), for its sender and for who awaits it."""
+        connection, conversation, now_ns = transfer.connection, transfer.conversation, self._clock.now_ns
         if self._tells_messages and change > 0:
-            connection = transfer.connection
             self._trace_message("depart", connection.source.name, transfer, to=connection.target.name)
-
-    def _count(self, transfer: Transfer, change: int) -> None:
-        """Count a message for its sender, and for whoever may wait for it."""
-        conversation, now_ns = transfer.conversation, self._clock.now_ns
-        if _is_for_detector(transfer):
-            return  # Nobody waits for it.
-        self._accounts[transfer.connection.source.name].wire(now_ns, change)
-        node = self._nodes[transfer.connection.target.name]
+        if conversation is None and connection.channel is not None:
+            return  # It is for the detector: nobody waits for it.
+        self._accounts[connection.source.name].wire(now_ns, change)
+        node = self._nodes[connection.target.name]
         if conversation is None:
             node.account.wire(now_ns, change)
             return
@@ -104,8 +99,3 @@ class Deliveries:
     def _trace_message(self, kind: str, rank: str, transfer: Transfer, **fields: Any) -> None:
         tag = transfer.tag if transfer.conversation is None else (transfer.conversation[1], transfer.tag)
         self._trace.record(self._clock.now_ns, rank, kind, tag=str(tag), size_bytes=transfer.size_bytes, **fields)
-
-
-def _is_for_detector(transfer: Transfer) -> bool:
-    """Say whether a message is a heartbeat, or says who is lost."""
-    return transfer.conversation is None and transfer.connection.channel is not None

@@ -177,12 +177,15 @@ class Network:
 
     def send(self, transfer: Transfer) -> None:
         """Queue a message on its connection."""
+        # Here and in `_start` every message comes by, so calls that most of them do not need are left to the others.
         connection = transfer.connection
         if self.claims:
             self.announce(connection.route.resources)
         connection.count += 1
         transfer.number = connection.count
-        if connection.queue or connection.free_ns > self.clock.now_ns or self._is_leaving(connection):
+        now_ns, current = self.clock.now_ns, connection.current
+        is_busy = connection.queue or connection.free_ns > now_ns
+        if is_busy or (current is not None and current.left_ns == now_ns and self._is_leaving(connection)):
             connection.queue.append(transfer)
             self._watch_departure(connection)
         else:
@@ -208,12 +211,19 @@ class Network:
             connection.life = transfer.life
             connection.window = self._window(connection.source, connection.target)
         self._wire(transfer, +1)
-        duration_ns = self.transmission_ns(connection, size_bytes) if connection.is_plain else None
+        duration_ns = None
+        if connection.is_plain:
+            duration_ns = connection.durations.get(size_bytes)
+            if duration_ns is None:
+                duration_ns = self.transmission_ns(connection, size_bytes)
         # An empty message takes nothing of its links, so it leaves at once, whoever else is on them.
         if duration_ns == 0 or (duration_ns and self._sharing.occupy(connection.route.resources, transfer)):
-            transfer.since_ns = self.clock.now_ns
-            left_ns = connection.free_ns = transfer.left_ns = transfer.since_ns + duration_ns
-            arrival_ns = connection.arrives_ns = max(transfer.after_ns, left_ns + connection.route.latency_ns)
+            since_ns = transfer.since_ns = self.clock.now_ns
+            left_ns = connection.free_ns = transfer.left_ns = since_ns + duration_ns
+            arrival_ns = left_ns + connection.route.latency_ns
+            if arrival_ns < transfer.after_ns:
+                arrival_ns = transfer.after_ns
+            connection.arrives_ns = arrival_ns
             self.clock.enter(transfer, arrival_ns, Phase.DELIVER, (connection.order, transfer.number))
             if connection.queue or transfer.on_left is not None:
                 self._watch_departure(connection)

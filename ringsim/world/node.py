@@ -303,7 +303,7 @@ class SimNode:
     def take_in(self, message: Message, conversation: Conversation) -> None:
         """A message has come of a collective: for its seat, or to be kept until this node enters it."""
         seat = self.seats.get(conversation)
-        if self.mailbox.has_closed(message.source, conversation[0]):
+        if self.mailbox.has_bad_news and self.mailbox.has_closed(message.source, conversation[0]):
             return  # It takes the source for lost, and does not read that connection any more.
         if seat is not None:
             seat.put(message)
