@@ -8,27 +8,44 @@ is not here: the commands (`commands/`).
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
 from ringsim import __version__
-from ringsim.commands.again import check, record, verify
-from ringsim.commands.comparing import compare
-from ringsim.commands.files import list_, new, schema, validate
-from ringsim.commands.measuring import bench, collective, inspect
-from ringsim.commands.monkey import monkey
-from ringsim.commands.paper import paper
-from ringsim.commands.playing import run
 from ringsim.commands.wiring import CTRL_C, FAULT_IN_RINGSIM, complain
 from ringsim.errors import RingsimError, ScenarioInvalid, UsageError
+
+# Each command, and the module under `commands/` that it is in: only the one that is asked for is imported.
+_MODULES = {
+    "run": "playing",
+    "compare": "comparing",
+    "monkey": "monkey",
+    "collective": "measuring",
+    "inspect": "measuring",
+    "bench": "measuring",
+    "list": "files",
+    "validate": "files",
+    "schema": "files",
+    "new": "files",
+    "record": "again",
+    "verify": "again",
+    "check": "again",
+    "paper": "paper",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run_command(arguments))
+    # All that is imported stays, so Python need not look for garbage in it: not now, and not once more at the end.
+    gc.set_threshold(100_000, 20, 100)
+    code = run_command(arguments)
+    gc.freeze()
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -67,29 +84,29 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return FAULT_IN_RINGSIM
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, no_args_is_help=True)
+class _Commands(Mapping[str, click.Command]):
+    """All commands by name."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+    def __getitem__(self, name: str) -> click.Command:
+        module = importlib.import_module(f"ringsim.commands.{_MODULES[name]}")
+        command: click.Command = getattr(module, "list_" if name == "list" else name)
+        return command
+
+
+@click.group(
+    commands=_Commands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    no_args_is_help=True,
+)
 @click.version_option(__version__, prog_name="ringsim")
 def cli() -> None:
     """A deterministic laboratory for distributed training: virtual time, real gradients, the same digest every run.
 
     Start with:  ringsim run 4node_fail
     """
-
-
-for command in (
-    run,
-    compare,
-    monkey,
-    collective,
-    inspect,
-    bench,
-    list_,
-    validate,
-    schema,
-    new,
-    record,
-    verify,
-    check,
-    paper,
-):
-    cli.add_command(command)

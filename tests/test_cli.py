@@ -201,6 +201,23 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert done.stderr.strip().splitlines()[-1] == "[] 0"
 
 
+def test_a_command_is_imported_when_it_is_asked_for_and_each_has_its_name() -> None:
+    program = (
+        "import sys\nfrom ringsim.cli import cli, run_command\n"
+        "run_command(['validate', '4node_fail'])\n"
+        "print(sorted(name for name in sys.modules if name.startswith('ringsim.commands.')), file=sys.stderr)\n"
+        "print([name for name in cli.commands if cli.commands[name].name != name], file=sys.stderr)"
+    )
+    imported, misnamed = python("-c", program).stderr.strip().splitlines()[-2:]
+    assert imported == "['ringsim.commands.files', 'ringsim.commands.wiring']"
+    assert misnamed == "[]"
+
+
+def test_a_command_that_does_not_exist_is_told_with_one_that_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["valdate", "4node_fail"]) == 2
+    assert "No such command 'valdate'. Did you mean 'validate'?" in capsys.readouterr().err
+
+
 def test_ctrl_c_ends_with_130_and_a_word(small: str) -> None:
     # The child raises its own SIGINT from inside the run, so nothing here waits or races.
     program = (
