@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -301,3 +302,44 @@ def test_a_row_that_plays_collectives_says_how(capsys):
 def test_a_row_that_does_not_exist_is_a_mistake_of_usage(capsys):
     assert run_command(["bench", "--only", "xyzzy"]) == 2
     assert "there is no row" in capsys.readouterr().err
+
+
+# --- growth, by counting and not by timing ----------------------------------------------------------------------------
+
+
+def calls_of(play) -> int:
+    """Count what is called, in Python and in C, while `play` runs for the second time: the same on every machine."""
+    play()
+    count = 0
+
+    def profile(_frame, event: str, _argument) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        play()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_a_machine_costs_no_more_calls_among_many():
+    few, many = (calls_of(rings.whole(ranks).ours) / ranks for ranks in (64, 512))
+    assert many < 1.1 * few, (few, many)
+
+
+def test_a_message_costs_no_more_calls_than_it_did():
+    ranks = 64
+    per_message = calls_of(rings.whole(ranks, fidelity="message").ours) / (2 * ranks * (ranks - 1))
+    assert per_message < 42, per_message
+
+
+def test_a_worker_and_step_cost_no_more_calls_than_they_did_and_no_more_among_many():
+    few, many = (
+        calls_of(training.against_loop(training.softmax_scenario(workers)).ours) / (workers * training.STEPS)
+        for workers in (8, 64)
+    )
+    assert many < 1.1 * few, (few, many)
+    assert many < 420, many

@@ -111,9 +111,12 @@ class Mailbox:
     def join(self, group: Group) -> None:
         """Talk to the members of `group` in collectives from now on, by new connections: none is suspected yet."""
         self.group = group
-        for name, incarnation in group.members:
-            if self._suspected.get(name, -1) <= incarnation:
-                self._suspected.pop(name, None)
+        # By the few that are suspected and not by all members: of a thousand, each would look at a thousand.
+        self._suspected = {
+            peer: incarnation
+            for peer, incarnation in self._suspected.items()
+            if peer not in group.ranks or incarnation > group.members[group.ranks[peer]].incarnation
+        }
         self._closed = {key: None for key in self._closed if key[1] >= group.generation}
 
     def meet(self, peers: Iterable[Member]) -> None:
