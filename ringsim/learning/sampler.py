@@ -128,7 +128,7 @@ class Sampler:
         >>> [sampler.after_steps(steps, ["node0", "node1"]) for steps in (1, 2, 3)]
         [Cursor(epoch=0, position=6), Cursor(epoch=1, position=0), Cursor(epoch=1, position=6)]
         """
-        full = self.full_step(members)
+        full = sum(self.shares[member] for member in members)
         epoch, rest = divmod(steps, -(-self.train_size // full))
         return Cursor(epoch, rest * full)
 
@@ -139,7 +139,7 @@ class Sampler:
         >>> [sampler.steps_at(sampler.after_steps(steps, ["node0", "node1"]), ["node0", "node1"]) for steps in range(5)]
         [0, 1, 2, 3, 4]
         """
-        full = self.full_step(members)
+        full = sum(self.shares[member] for member in members)
         return cursor.epoch * -(-self.train_size // full) + cursor.position // full
 
     def _step_size(self, cursor: Cursor, members: Sequence[str]) -> int:
