@@ -308,7 +308,7 @@ def test_a_row_that_does_not_exist_is_a_mistake_of_usage(capsys):
 
 
 def calls_of(play) -> int:
-    """Count what is called, in Python and in C, while `play` runs for the second time: the same on every machine."""
+    """Count what is called, in Python and in C, while `play` runs for the second time: no machine's speed is in it."""
     play()
     count = 0
 

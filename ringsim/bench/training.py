@@ -81,7 +81,7 @@ def against_big_batch(scenario: Scenario) -> Contest:
 
 
 def numbers_against_big_batch(scenario: Scenario) -> Contest:
-    """Return the numbers of a training, without its time, against the same: no simulation of it can be faster."""
+    """Return the numbers of a training, without its time, against the same: what the engine alone takes."""
     contest = _contest(scenario, _big_batches(scenario))
     return replace(contest, ours=partial(numbers_alone, scenario), answer=lambda loss: loss, ways=None)
 
