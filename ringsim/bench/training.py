@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -77,13 +76,18 @@ def against_big_batch(scenario: Scenario) -> Contest:
 
     A short step is filled up to the full one's rows, as each worker's batch is in the simulation: both compute as much.
     """
-    return _contest(scenario, _big_batches(scenario))
+    rows = sum(worker_shares(scenario).values())
+    steps: list[list[Rows]] = []
+    for step in _batches(scenario):
+        samples = tuple(itertools.chain.from_iterable(batch.samples for batch in step))
+        steps.append([rows_of(samples, rows, len(samples), step[0].epoch)])
+    return _contest(scenario, steps)
 
 
 def numbers_against_big_batch(scenario: Scenario) -> Contest:
     """Return the numbers of a training, without its time, against the same: what the engine alone takes."""
-    contest = _contest(scenario, _big_batches(scenario))
-    return replace(contest, ours=partial(numbers_alone, scenario), answer=lambda loss: loss, ways=None)
+    big = against_big_batch(scenario)
+    return Contest(partial(numbers_alone, scenario), big.reference, same=big.same)
 
 
 def numbers_alone(scenario: Scenario) -> float:
@@ -98,15 +102,6 @@ def numbers_alone(scenario: Scenario) -> float:
         weighted = [Weighted(one.value().array, batch.weight) for batch, one in zip(step, asked, strict=True)]
         state = engine.update(state, sum_in_ring_order(weighted), rate)
     return engine.evaluate(state.parameters).loss
-
-
-def _big_batches(scenario: Scenario) -> list[list[Rows]]:
-    rows = sum(worker_shares(scenario).values())
-    steps: list[list[Rows]] = []
-    for step in _batches(scenario):
-        samples = tuple(itertools.chain.from_iterable(batch.samples for batch in step))
-        steps.append([rows_of(samples, rows, len(samples), step[0].epoch)])
-    return steps
 
 
 def _contest(scenario: Scenario, steps: list[list[Rows]]) -> Contest:

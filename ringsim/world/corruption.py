@@ -2,7 +2,7 @@
 
 Only arrays of numbers are flipped, wherever they are in the payload: what else is in a message is small, and a wrong
 bit in it would be noticed. The original stays as it is, because its sender still has it. What is not here: which
-message it is (`network.py`), and those that a checksum finds.
+message it is (`losses.py`), and those that a checksum finds.
 """
 
 from __future__ import annotations

@@ -12,25 +12,24 @@ A link may be down for a while, or a partition in the way: what is on its way th
 open again (over TCP at the next retransmission). What has left by then arrives.
 
 What is not here: messages and connections as such (`connection.py`), what is the matter with links (`conditions.py`),
-what a node does with a message (`node.py`, `seat.py`), how rates are worked out (`sharing.py`), the graph and its
-routes (`topology/`), what a transport adds to a message (`transport.py`), background traffic (`background.py`), and the
-sums of what was sent (`traffic.py`).
+what they lose (`losses.py`), what a node does with a message (`node.py`, `seat.py`), how rates are worked out
+(`sharing.py`), the graph and its routes (`topology/`), what a transport adds to a message (`transport.py`), background
+traffic (`background.py`), and the sums of what was sent (`traffic.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ringsim import seeds
 from ringsim.scenario import Host, Tcp
 from ringsim.scenario import Network as Settings
 from ringsim.topology import Routes, build
 from ringsim.world.clock import Clock, Phase
-from ringsim.world.conditions import Conditions, LinkState
+from ringsim.world.conditions import Conditions
 from ringsim.world.connection import NEVER, Address, Connection, Link, Route, Transfer
-from ringsim.world.corruption import flipped
+from ringsim.world.losses import corrupting, is_lost
 from ringsim.world.mailbox import Channel
 from ringsim.world.sharing import NANO, Sharing, Task
 from ringsim.world.traffic import Traffic, added_up
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     import networkx
 
     Graph = networkx.DiGraph[str]
-
-_MILLION = 10**6
 
 
 class Network:
@@ -120,7 +117,7 @@ class Network:
             latency_ns=sum(state.latency_ns for state in states),
             capacity=min(state.bandwidth for state in states),
             drop_ppm=tuple(state.drop_ppm for state in states),
-            corrupt_ppm=_corrupting(states),
+            corrupt_ppm=corrupting(states),
             is_open=not any(state.is_down for state in states) and not self.conditions.separate(source, target),
         )
 
@@ -274,7 +271,8 @@ class Network:
             self._flow(connection, transfer)
             return
         window.forget()
-        if connection.route.loses and self._is_lost(transfer):
+        if connection.route.loses and is_lost(transfer, self._seed, now_ns):
+            connection.lost_bytes += wire_size_bytes(self.settings.transport, transfer.size_bytes)  # sent, and counted
             self._flow_later(connection, transfer, now_ns + int(self.settings.resend_after))
         else:
             self._leaves(transfer, now_ns)
@@ -284,33 +282,6 @@ class Network:
         connection.free_ns = NEVER
         flow = lambda: self._flow(connection, transfer)  # noqa: E731
         connection.departure = self.clock.at(when_ns, Phase.DEPART, transfer.key, flow, daemon=transfer.daemon)
-
-    def _is_lost(self, transfer: Transfer) -> bool:
-        """Draw whether a link loses a message whose last byte leaves now. What it has sent is sent, and is counted."""
-        connection = transfer.connection
-        drops = any(ppm and self._draw("drop", transfer, at) < ppm for at, ppm in enumerate(connection.route.drop_ppm))
-        if drops or self._is_found_corrupt(transfer):
-            connection.lost_bytes += wire_size_bytes(self.settings.transport, transfer.size_bytes)
-            return True
-        return False
-
-    def _is_found_corrupt(self, transfer: Transfer) -> bool:
-        """Draw whether a link flips a bit of a message, and say whether a checksum finds it; else it is wrong now."""
-        for at, (ppm, detected_ppm) in enumerate(transfer.connection.route.corrupt_ppm):
-            draw = self._draw("corrupt", transfer, at) if ppm else _MILLION
-            if draw < detected_ppm:
-                return True
-            if draw < ppm:
-                transfer.payload = flipped(transfer.payload, self._draw("bit", transfer, at, 1 << 62))
-                transfer.is_wrong = True
-        return False
-
-    def _draw(self, what: str, transfer: Transfer, position: int, bound: int = _MILLION) -> int:
-        connection = transfer.connection
-        name = (connection.source.name, connection.source.incarnation, connection.target.name)
-        channel = -1 if connection.channel is None else connection.channel
-        when = (transfer.number, self.clock.now_ns, position)
-        return seeds.below(self._seed, what, *name, channel, *when, bound=bound)
 
     def _leaves(self, transfer: Transfer, left_ns: int) -> None:
         connection = transfer.connection
@@ -496,9 +467,3 @@ class Network:
         everywhere = {**dict.fromkeys(self._resource, 0), **background}
         in_flight = [entry for entry in self.clock.due() if isinstance(entry, Transfer)]
         return added_up(self._connections.values(), everywhere, in_flight, self.settings.transport)
-
-
-def _corrupting(states: Sequence[LinkState]) -> tuple[tuple[int, int], ...]:
-    """Return by link how probable a flipped bit is, and one that a checksum finds; nothing where none flips any."""
-    found = tuple((max(state.corrupt_ppm, state.detected_ppm), state.detected_ppm) for state in states)
-    return found if any(ppm for ppm, _ in found) else ()
