@@ -201,6 +201,11 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert done.stderr.strip().splitlines()[-1] == "[] 0"
 
 
+def test_a_table_says_of_which_data_the_accuracy_is(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", small]) == 0
+    assert "% on the test split of synthetic (loss" in capsys.readouterr().out
+
+
 def test_a_command_is_imported_when_it_is_asked_for_and_each_has_its_name() -> None:
     program = (
         "import sys\nfrom ringsim.cli import cli, run_command\n"

@@ -25,7 +25,7 @@ from ringsim import load, parse
 from ringsim.collectives.broadcast import Broadcast
 from ringsim.collectives.ring import RingAllReduce
 from ringsim.errors import PeerLost, ReceiveTimeout, ScenarioInvalid
-from ringsim.node import Member
+from ringsim.node import Member, Node, Operation
 from ringsim.scenario import Exponential, Host, Li2014, Llama3, Weibull
 from ringsim.scenario.faults import struck
 from ringsim.simulation import simulate
@@ -541,6 +541,18 @@ def test_nothing_overtakes_on_a_connection_whose_latency_falls() -> None:
     # The first leaves at 1 ms with 10.05 ms of latency, the second at 2 ms, when the link is as short as before.
     scenario = cluster(2, faults=[link("link_degrade", 0, 1_500 * US, latency="10 ms")])
     story = tell(scenario, {"node0": sends(*[MILLISECOND_OF_BYTES] * 2), "node1": receives(2)})
+    assert story.played.results["node1"] == [(0, 11_050 * US), (1, 11_050 * US)]
+
+
+def test_nor_does_what_is_sent_when_the_latency_has_fallen() -> None:
+    # The first leaves at 1 ms with 10.05 ms of latency; the second is sent at 2 ms, and would arrive at 3.05 ms.
+    def sender(node: Node) -> Operation[None]:
+        node.send("node1", 0, MILLISECOND_OF_BYTES, tag="x")
+        yield from node.sleep(2 * MS)
+        node.send("node1", 1, MILLISECOND_OF_BYTES, tag="x")
+
+    scenario = cluster(2, faults=[link("link_degrade", 0, 1_500 * US, latency="10 ms")])
+    story = tell(scenario, {"node0": sender, "node1": receives(2)})
     assert story.played.results["node1"] == [(0, 11_050 * US), (1, 11_050 * US)]
 
 
